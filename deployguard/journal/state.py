@@ -1,0 +1,215 @@
+"""Events → RunState: what a run's record says of it now. Pure; nothing here is ever stored.
+
+A step moves along these arrows and no others; an event that asks for another is a
+damaged journal.
+
+    pending      → running        intent recorded
+    pending      → skipped        already done, condition false, or not selected
+    running      → succeeded      effect complete
+    running      → failed         gave up
+    running      → interrupted    stopped at a safe point, or found unfinished
+    running      → waiting        needs a person or a time
+    waiting      → running        asked again
+    interrupted  → running        resumed
+    interrupted  → succeeded      a person said it was done
+    interrupted  → skipped        a person said to leave it
+    failed       → running        the run was resumed
+    succeeded, failed, interrupted, running, waiting → compensating   undo began
+    compensating → compensated    undone
+    compensating → stuck          could not be undone: a person is needed
+    compensating, stuck → compensating   undo tried again
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from deployguard.errors import Damaged
+from deployguard.journal import events as e
+from deployguard.journal.base import Record
+
+ALLOWED: dict[str, frozenset[str]] = {
+    "pending": frozenset({"running", "skipped"}),
+    "running": frozenset({"running", "succeeded", "failed", "interrupted", "waiting", "compensating"}),
+    "waiting": frozenset({"running", "skipped", "failed", "compensating", "interrupted", "waiting"}),
+    "interrupted": frozenset({"running", "succeeded", "skipped", "compensating", "interrupted", "waiting", "failed"}),
+    "failed": frozenset({"running", "succeeded", "skipped", "compensating", "waiting", "failed"}),
+    "succeeded": frozenset({"compensating", "running"}),
+    "skipped": frozenset({"running", "skipped", "compensating"}),
+    "compensating": frozenset({"compensating", "compensated", "stuck"}),
+    "compensated": frozenset({"compensating", "compensated"}),
+    "stuck": frozenset({"compensating", "compensated", "stuck"}),
+}
+
+ENDED = frozenset({"succeeded", "rolled_back", "failed", "refused"})
+"""States of a run that nothing can be added to, except a rollback."""
+
+
+@dataclass(frozen=True)
+class StepState:
+    """What the record says of one step."""
+
+    id: str
+    uses: str
+    state: str = "pending"
+    attempts: int = 0
+    started: str | None = None
+    ended: str | None = None
+    seconds: float = 0.0
+    summary: str = ""
+    status: str = "pass"
+    hint: str = ""
+    before: dict[str, Any] = field(default_factory=dict)
+    outputs: dict[str, Any] = field(default_factory=dict)
+    evidence: dict[str, Any] = field(default_factory=dict)
+    decision: str | None = None
+    undo_attempts: int = 0
+    process: tuple[int, float] | None = None
+    """Pid and start time of a command that had no end in the record."""
+    had_effect: bool = False
+    """Whether an intent was ever recorded that has not been compensated since."""
+
+
+@dataclass(frozen=True)
+class RunState:
+    """What the record says of one run."""
+
+    id: str
+    started: e.RunStarted
+    at: str
+    state: str = "running"
+    reason: str = ""
+    ended: str | None = None
+    fence: int = 0
+    holder: e.LeaseTaken | None = None
+    steps: dict[str, StepState] = field(default_factory=dict)
+    checks: tuple[e.CheckFinished, ...] = ()
+    decisions: tuple[e.DecisionTaken, ...] = ()
+    rolling_back: e.RollbackStarted | None = None
+    waiting_for: tuple[e.StepWaiting, ...] = ()
+    watched: dict[str, float] = field(default_factory=dict)
+    """Seconds of watching recorded per monitor step."""
+
+    @property
+    def environment(self) -> str:
+        """Name of the environment the run acts on."""
+        return self.started.environment
+
+
+def fold(records: Iterable[Record]) -> dict[str, RunState]:
+    """All runs of a journal, in the order they began.
+
+    Raises:
+        Damaged: an event that no run could have recorded at that point.
+    """
+    runs: dict[str, RunState] = {}
+    for record in records:
+        if isinstance(record.event, e.RunStarted):
+            runs[record.run] = _begin(record, record.event)
+        elif record.run in runs:
+            runs[record.run] = _apply(runs[record.run], record)
+        else:
+            raise Damaged(
+                f"event {record.seq} belongs to run {record.run}, which never started",
+                hint="Run 'deployguard runs --inspect' to read what can be read.",
+            )
+    return runs
+
+
+def _begin(record: Record, event: e.RunStarted) -> RunState:
+    steps = {s["id"]: StepState(id=s["id"], uses=s["uses"]) for s in event.steps}
+    return RunState(id=record.run, started=event, at=record.at, steps=steps)
+
+
+def _apply(run: RunState, record: Record) -> RunState:
+    event = record.event
+    match event:
+        case e.LeaseTaken():
+            return replace(run, fence=event.fence, holder=event)
+        case e.LeaseReleased():
+            return replace(run, holder=None)
+        case e.CheckFinished():
+            return replace(run, checks=(*run.checks, event))
+        case e.RunResumed():
+            return replace(run, state="running", reason="", ended=None, waiting_for=())
+        case e.RunFinished():
+            return replace(run, state=event.state, reason=event.reason, ended=record.at)
+        case e.RollbackStarted():
+            return replace(run, state="running", rolling_back=event, ended=None, waiting_for=())
+        case e.DecisionTaken():
+            run = replace(run, decisions=(*run.decisions, event))
+            return _decide(run, event, record)
+        case e.Sampled():
+            return replace(run, watched={**run.watched, event.step: event.elapsed})
+        case e.StepWaiting():
+            run = replace(run, waiting_for=(*run.waiting_for, event))
+    return _apply_to_step(run, record)
+
+
+def _decide(run: RunState, event: e.DecisionTaken, record: Record) -> RunState:
+    step = run.steps.get(event.step)
+    if step is None:
+        return run
+    if event.decision == "done":
+        return _move(run, record, replace(step, decision="done", summary="a person said it was done"), "succeeded")
+    if event.decision == "skip":
+        return _move(run, record, replace(step, decision="skip", summary="a person said to leave it"), "skipped")
+    return _put(run, replace(step, decision=event.decision))
+
+
+def _apply_to_step(run: RunState, record: Record) -> RunState:  # one arm per event, flat on purpose
+    event = record.event
+    step = run.steps.get(getattr(event, "step", ""))
+    if step is None:
+        raise Damaged(
+            f"event {record.seq} names a step that its run does not have",
+            hint="Run 'deployguard runs --inspect' to read what can be read.",
+        )
+    match event:
+        case e.StepStarted():
+            # a retry keeps what the first attempt captured: later captures may see a half-made change
+            before = step.before or event.before
+            begun = replace(step, attempts=event.attempt, before=before, had_effect=True, process=None, decision=None)
+            return _move(run, record, begun, "running")
+        case e.ProcessStarted():
+            return _put(run, replace(step, process=(event.pid, event.pid_started)))
+        case e.StepFinished():
+            ended = replace(
+                step, summary=event.summary, outputs=event.outputs, evidence=event.evidence, status=event.status,
+                seconds=event.seconds, process=None,
+            )  # fmt: skip
+            return _move(run, record, ended, "succeeded")
+        case e.StepFailed():
+            ended = replace(step, summary=event.error, hint=event.hint, seconds=event.seconds, process=None)
+            return _move(run, record, ended, "failed" if event.final else "running")
+        case e.StepSkipped():
+            return _move(run, record, replace(step, summary=event.reason), "skipped")
+        case e.StepInterrupted():
+            return _move(run, record, replace(step, summary=event.reason, process=None), "interrupted")
+        case e.StepWaiting():
+            return _move(run, record, replace(step, summary=event.reason), "waiting")
+        case e.CompensationStarted():
+            return _move(run, record, replace(step, undo_attempts=step.undo_attempts + 1), "compensating")
+        case e.CompensationFinished():
+            undone = replace(step, summary=event.summary, had_effect=False, process=None)
+            return _move(run, record, undone, "compensated")
+        case e.CompensationFailed():
+            return _move(run, record, replace(step, summary=event.error, hint=event.left, process=None), "stuck")
+    raise Damaged(f"event {record.seq} is of no kind that a run can have")
+
+
+def _move(run: RunState, record: Record, step: StepState, to: str) -> RunState:
+    if to not in ALLOWED[step.state]:
+        raise Damaged(
+            f"event {record.seq} moves step {step.id} from {step.state} to {to}, which cannot happen",
+            hint="Run 'deployguard runs --inspect' to read what can be read.",
+        )
+    began = record.at if to == "running" and step.started is None else step.started
+    ended = None if to in {"running", "compensating", "waiting"} else record.at
+    return _put(run, replace(step, state=to, started=began, ended=ended))
+
+
+def _put(run: RunState, step: StepState) -> RunState:
+    # the dictionary is this fold's own; copying it for each of 10,000 steps would be quadratic
+    run.steps[step.id] = step
+    return run
