@@ -1,9 +1,10 @@
 """What the row engine works on: the encrypted columns, however they were found."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 EmptyBecomes = Literal["token", "null", "empty"]
+Derivation = Literal["raw", "hkdf", "pbkdf2", "other"]
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,15 @@ class EncryptedColumn:
         field: "app.Model.field" where Django's registry named it, else "".
         field_class: dotted class of the field, for the report; "" outside Django.
         searched: names of unique constraints and indexes that cover the column.
+        database: Django's alias of the database that the application writes this table to.
+        package: distribution that the field comes from, "" where the application wrote it.
+        derivation: how the key of the tokens comes from the one in the settings: as it stands,
+            by HKDF or PBKDF2 with the package's parameters, or in a way we do not know.
+        form: whether a value is one whole Fernet token; "other" is refused by name.
+        stored_as: the type the application reads and writes; it may not read the other one.
+        keys: how many keys the application tries; 0 where it cannot be seen.
+        managed: whether Django's migrations own the table.
+        hides_rows: whether the model's default manager filters, so that counts through it miss rows.
     """
 
     table: str
@@ -33,7 +43,17 @@ class EncryptedColumn:
     rotates: bool = True
     field: str = ""
     field_class: str = ""
-    searched: tuple[str, ...] = field(default=())
+    searched: tuple[str, ...] = ()
+    database: str = "default"
+    package: str = ""
+    package_version: str = ""
+    derivation: Derivation = "raw"
+    form: Literal["fernet", "other"] = "fernet"
+    stored_as: Literal["text", "binary"] = "text"
+    keys: int = 1
+    nullable: bool = True
+    managed: bool = True
+    hides_rows: bool = False
 
 
 @dataclass(frozen=True)
