@@ -104,16 +104,24 @@ def fold(records: Iterable[Record]) -> dict[str, RunState]:
     """
     runs: dict[str, RunState] = {}
     for record in records:
-        if isinstance(record.event, e.RunStarted):
-            runs[record.run] = _begin(record, record.event)
-        elif record.run in runs:
-            runs[record.run] = _apply(runs[record.run], record)
-        else:
-            raise Damaged(
-                f"event {record.seq} belongs to run {record.run}, which never started",
-                hint="Run 'deployguard runs --inspect' to read what can be read.",
-            )
+        runs[record.run] = advance(runs.get(record.run), record)
     return runs
+
+
+def advance(run: RunState | None, record: Record) -> RunState:
+    """The state of a run after one more of its events; None stands for a run that has none yet.
+
+    Raises:
+        Damaged: an event that this run could not have recorded at that point.
+    """
+    if isinstance(record.event, e.RunStarted) and run is None:
+        return _begin(record, record.event)
+    if run is None:
+        raise Damaged(
+            f"event {record.seq} belongs to run {record.run}, which never started",
+            hint="Run 'deployguard runs --inspect' to read what can be read.",
+        )
+    return _apply(run, record)
 
 
 def _begin(record: Record, event: e.RunStarted) -> RunState:

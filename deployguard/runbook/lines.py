@@ -25,6 +25,8 @@ _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)")
 _FLOAT = re.compile(r"[-+]?(0|[1-9][0-9]*)\.[0-9]+([eE][-+]?[0-9]+)?")
 _ODD_NUMBER = re.compile(r"[-+]?(0[0-9_]+|0[xXoObB][0-9a-fA-F_]+|[0-9][0-9_]*_[0-9_]*|[0-9]+(:[0-9]{1,2})+)")
 
+_PLAIN_TAGS = frozenset({"str", "int", "float", "bool", "null", "timestamp", "map", "seq", "merge", "value"})
+
 Path_ = tuple[str | int, ...]
 
 
@@ -138,6 +140,9 @@ def _refuse_bombs(text: str, file: Path) -> None:
 def _build(node: yaml.Node, path: Path_, document: Document, problems: list[Problem], depth: int) -> Any:  # noqa: ANN401
     mark = node.start_mark
     document.places.setdefault(path, Place(mark.line + 1, mark.column + 1))
+    if node.tag.removeprefix("tag:yaml.org,2002:") not in _PLAIN_TAGS:
+        problems.append(document.problem(f"the tag {node.tag} is not used in runbooks", path, "Remove it."))
+        return None
     if isinstance(node, yaml.MappingNode):
         return _mapping(node, path, document, problems, depth)
     if isinstance(node, yaml.SequenceNode):
@@ -165,11 +170,8 @@ def _mapping(node: yaml.MappingNode, path: Path_, document: Document, problems: 
     return result
 
 
-def _scalar(node: yaml.ScalarNode, path: Path_, document: Document, problems: list[Problem]) -> Any:  # noqa: ANN401, PLR0911
+def _scalar(node: yaml.ScalarNode, path: Path_, document: Document, problems: list[Problem]) -> Any:  # noqa: ANN401
     text: str = node.value
-    if node.tag.startswith("!"):
-        problems.append(document.problem(f"the tag {node.tag} is not used in runbooks", path, "Remove it."))
-        return None
     if node.style:
         return text
     if text in {"", "~", "null", "Null", "NULL"}:

@@ -157,8 +157,8 @@ def with_of(step: StepSpec | Compensation) -> tuple[str, dict[str, Any]]:
     shell = getattr(step, "shell", False)
     values: dict[str, Any] = {"command": _words(step.run, shell=shell), "shell": shell}
     if isinstance(step, StepSpec):
-        values |= {"check": _words(step.check, shell=shell), "idempotent": bool(step.idempotent)}
-        values |= {"outputs": step.outputs}
+        values |= {"done_if": _words(step.check, shell=shell), "harmless_twice": bool(step.idempotent)}
+        values |= {"gives": step.outputs}
     return "run", values
 
 
@@ -206,7 +206,7 @@ def _kind_problems(document: Document, path: Path_, step: StepSpec | Compensatio
         base = (*path, "with") if step.uses else path
         for part in error.errors():
             # what an expression will be is known only once an environment is chosen
-            if not _stands_for_expression(values, part["loc"]):
+            if part["type"] == "extra_forbidden" or not _stands_for_expression(values, part["loc"]):
                 yield _explain(document, part, kinds[uses], base)
 
 
@@ -238,7 +238,7 @@ def _source_problems(document: Document, spec: Runbook, sources: Models) -> Iter
             sources[secret.source].model_validate(secret.model_extra or {})
         except ValidationError as error:
             for part in error.errors():
-                if not _stands_for_expression(secret.model_extra or {}, part["loc"]):
+                if part["type"] == "extra_forbidden" or not _stands_for_expression(secret.model_extra or {}, part["loc"]):
                     yield _explain(document, part, sources[secret.source], path)
 
 
@@ -322,7 +322,7 @@ def _step_name(
         near = get_close_matches(name[1], outputs, n=1)
         hint = f"Did you mean steps.{near[0]}?" if near else "Name a step of this runbook."
         yield document.problem(f"undefined name {shown!r}: there is no step {name[1]}", path, hint)
-    elif path[0] == "steps" and isinstance(path[1], int) and path[1] <= index:
+    elif path[0] == "steps" and isinstance(path[1], int) and path[1] < index + ("rollback" not in path):
         yield document.problem(f"{shown!r} is not known yet here", path, "A step sees the outputs of earlier steps only.")
     elif name[3] not in known:
         hint = f"It has: {', '.join(sorted(known))}." if known else "It has no outputs; a run: step declares them with outputs:."
@@ -343,5 +343,5 @@ def _reference_problems(document: Document, spec: Runbook) -> Iterator[Problem]:
             path = ("environments", name, "requires", "promoted_from")
             yield document.problem(f"there is no environment {wanted!r}", path, f"Known: {', '.join(spec.environments)}.")
     for position, name in enumerate(spec.encryption.keys):
-        if spec.secrets and name not in spec.secrets:
+        if "encryption" in document.data and name not in spec.secrets:
             yield document.problem(f"there is no secret {name!r}", ("encryption", "keys", position), "Add it under secrets:.")

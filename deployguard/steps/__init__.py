@@ -1,0 +1,59 @@
+"""The step kinds: our own in one list on one screen, other people's through the entry point."""
+
+from deployguard.steps.backup_create import BackupCreate
+from deployguard.steps.backup_restore import BackupRestore
+from deployguard.steps.base import Step
+from deployguard.steps.database_reachable import DatabaseReachable
+from deployguard.steps.disk_space import DiskSpace
+from deployguard.steps.django_check import DjangoCheck
+from deployguard.steps.django_migrate import DjangoMigrate
+from deployguard.steps.encryption_decrypt import EncryptionDecrypt
+from deployguard.steps.encryption_encrypt import EncryptionEncrypt
+from deployguard.steps.encryption_plan import EncryptionPlan
+from deployguard.steps.encryption_readiness import EncryptionReadiness
+from deployguard.steps.encryption_verify import EncryptionVerify
+from deployguard.steps.git_clean import GitClean
+from deployguard.steps.git_update import GitUpdate
+from deployguard.steps.http import Http
+from deployguard.steps.key_check import KeyCheck
+from deployguard.steps.log import Log
+from deployguard.steps.monitor import Monitor
+from deployguard.steps.python_install import PythonInstall
+from deployguard.steps.run import Run
+from deployguard.steps.sql import Sql
+
+ENTRY_POINTS = "deployguard.steps"
+
+KINDS: dict[str, type[Step]] = {
+    kind.uses: kind
+    for kind in (
+        KeyCheck,
+        GitClean,
+        GitUpdate,
+        PythonInstall,
+        DatabaseReachable,
+        DiskSpace,
+        DjangoCheck,
+        DjangoMigrate,
+        BackupCreate,
+        BackupRestore,
+        EncryptionReadiness,
+        EncryptionPlan,
+        EncryptionEncrypt,
+        EncryptionDecrypt,
+        EncryptionVerify,
+        Http,
+        Sql,
+        Log,
+        Monitor,
+        Run,
+    )
+}
+
+
+def all_kinds() -> dict[str, type[Step]]:
+    """Our own kinds, and those of installed packages; none of theirs takes the name of one of ours."""
+    from importlib.metadata import entry_points  # noqa: PLC0415
+
+    theirs = {point.name: point.load() for point in entry_points(group=ENTRY_POINTS)}
+    return {**theirs, **KINDS}

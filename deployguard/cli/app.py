@@ -1,0 +1,71 @@
+"""The command line: errors → exit codes. Every command is one file; what is heavy is imported when it runs."""
+
+import sys
+from typing import Any
+
+import click
+import typer
+from typer.core import TyperGroup
+
+from deployguard.errors import DeployguardError, Interrupted
+
+EXIT_CODES = """\b
+Exit codes: 0 done · 1 a step failed, all was rolled back · 2 usage or runbook
+not valid · 3 refused, nothing was changed · 4 waiting, resume later · 5 a person
+is needed · 6 another run holds the environment · 7 interrupted, resume continues
+· 8 journal or backup damaged"""
+
+
+class Commands(TyperGroup):
+    """Turns every foreseeable stop into a message and its exit code."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """In the order in which a deployment uses them."""
+        return list(self.commands)
+
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401
+        """Run the command; what it raises on purpose never becomes a traceback."""
+        try:
+            return super().invoke(ctx)
+        except DeployguardError as error:
+            from deployguard.cli.console import show_error  # noqa: PLC0415
+
+            show_error(error)
+            raise typer.Exit(error.exit_code) from None
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            raise typer.Exit(Interrupted.exit_code) from None
+        except BrokenPipeError:
+            # whoever read our output is gone: not an error of ours, and nothing more to say
+            sys.stdout = open("/dev/null", "w", encoding="utf-8")  # noqa: SIM115, PTH123
+            raise typer.Exit(0) from None
+
+
+app = typer.Typer(
+    cls=Commands,
+    help="Carry out a risky change to a live system by runbook: checked first, reversible at every point, with proof.\n\n" + EXIT_CODES,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+def _register() -> None:
+    from deployguard.cli import (  # noqa: PLC0415
+        check, data, deploy, keys, plan, preflight, report, rollback, runs, schema, show, version,
+    )  # fmt: skip
+
+    for module in (check, schema, preflight, plan, deploy, rollback, runs, show, report):
+        app.command()(module.command)
+    app.add_typer(keys.app, name="keys")
+    app.add_typer(data.app, name="data")
+    app.command()(version.command)
+
+
+_register()
+
+
+def main() -> None:
+    """Entry point of the program."""
+    app()

@@ -1,0 +1,208 @@
+"""The only printer: lines for people on stdout or stderr, or one JSON document."""
+
+import json
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, TextIO
+
+from deployguard.errors import DeployguardError, Problem, RunbookError
+from deployguard.visible import visible
+
+if TYPE_CHECKING:
+    from deployguard.journal.base import Record
+    from deployguard.steps.base import Progress
+
+_COLOURS = {"pass": "32", "warn": "33", "fail": "31", "skip": "2"}
+_COLOURS |= {"succeeded": "32", "already done": "2", "failed": "31", "interrupted": "33", "waiting": "33"}
+_EVERY = 5.0
+"""Seconds between two lines of progress where there is no terminal to overwrite one."""
+
+
+class Console:
+    """Where output goes, and how: decided once per command."""
+
+    current: "Console | None" = None
+
+    def __init__(self, *, as_json: bool) -> None:
+        self.as_json = as_json
+        self.stream: TextIO = sys.stderr if as_json else sys.stdout
+        self.is_terminal = self.stream.isatty()
+        self._open_line = False
+        self._last = 0.0
+        Console.current = self
+
+    def line(self, text: str = "") -> None:
+        """One line for people."""
+        self._end_progress()
+        print(text, file=self.stream, flush=True)
+
+    def status(self, word: str, name: str, text: str = "", *, seconds: float | None = None) -> None:
+        """A status word, what it is about, and a sentence."""
+        shown = f"{word:<12}"
+        if self.is_terminal and word in _COLOURS:
+            shown = f"\x1b[{_COLOURS[word]}m{shown}\x1b[0m"
+        took = f" ({_spell(seconds)})" if seconds is not None and seconds >= 0.1 else ""  # noqa: PLR2004
+        self.line(f"  {shown} {name:<22} {visible(text)}{took}".rstrip())
+
+    def hint(self, text: str) -> None:
+        """What to do next, under a line that says what is wrong."""
+        if text:
+            self.line(f"  {'':<12} {'':<22} → {visible(text)}")
+
+    def document(self, data: Any) -> None:  # noqa: ANN401
+        """The one JSON document, on stdout."""
+        self._end_progress()
+        print(json.dumps(data, ensure_ascii=False, indent=2, default=str), flush=True)
+
+    def progress(self, name: str, progress: "Progress") -> None:
+        """How far a step is: one line that is overwritten, or a line now and then."""
+        now = time.monotonic()
+        if now - self._last < (0.1 if self.is_terminal else _EVERY):
+            return
+        self._last = now
+        text = f"  {'…':<12} {name:<22} {describe(progress)}"
+        if self.is_terminal:
+            print(f"\r\x1b[2K{text[:200]}", end="", file=self.stream, flush=True)
+            self._open_line = True
+        else:
+            print(text, file=self.stream, flush=True)
+
+    def _end_progress(self) -> None:
+        if self._open_line:
+            print("\r\x1b[2K", end="", file=self.stream)
+            self._open_line = False
+
+    def confirm(self, question: str, *, yes: bool) -> bool:
+        """Ask; without a terminal nobody can answer, so the answer is no."""
+        if yes:
+            return True
+        if not (sys.stdin.isatty() and self.is_terminal):
+            return False
+        self._end_progress()
+        print(f"{question} [y/N] ", end="", file=self.stream, flush=True)
+        return sys.stdin.readline().strip().lower() in {"y", "yes"}
+
+
+def describe(progress: "Progress") -> str:
+    """`encrypting web_profile  2,500 of 5,000 rows  50 %  41,000 rows/s  1 s left`."""
+    parts = [progress.label]
+    if progress.total:
+        parts.append(f"{progress.done:,} of {progress.total:,} {progress.unit}  {100 * progress.done // progress.total} %")
+    elif progress.done:
+        parts.append(f"{progress.done:,} {progress.unit}")
+    if progress.rate:
+        parts.append(f"{progress.rate:,.0f} {progress.unit}/s")
+        if progress.total:
+            parts.append(f"{_spell((progress.total - progress.done) / progress.rate)} left")
+    return "  ".join([*parts, progress.note]).rstrip()
+
+
+def _spell(seconds: float) -> str:
+    from deployguard.runbook.quantities import spell  # noqa: PLC0415
+
+    return spell(seconds)
+
+
+def table(rows: Iterable[Sequence[object]], head: Sequence[str]) -> list[str]:
+    """Lines of a plain table: numbers to the right, text to the left."""
+    cells = [[f"{c:,}" if isinstance(c, int) else visible(str(c)) for c in row] for row in rows]
+    numeric = [all(isinstance(row[i], int) for row in rows) for i in range(len(head))] if isinstance(rows, list) and rows else []
+    widths = [max(len(head[i]), *(len(row[i]) for row in cells)) if cells else len(head[i]) for i in range(len(head))]
+
+    def line(row: Sequence[str]) -> str:
+        return "  ".join(
+            c.rjust(w) if numeric and numeric[i] else c.ljust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+
+    return [line(head), *(line(row) for row in cells)]
+
+
+def show_error(error: DeployguardError) -> None:
+    """What happened and what to do next, on stderr; as the JSON document where one was asked for."""
+    console = Console.current
+    if console is not None:
+        console._end_progress()  # noqa: SLF001
+        if console.as_json:
+            console.document({"ok": False, "error": error_json(error)})
+    if isinstance(error, RunbookError):
+        for problem in error.problems:
+            print(f"error: {visible(str(problem))}", file=sys.stderr)
+        return
+    print(f"error: {visible(error.message)}", file=sys.stderr)
+    if error.hint:
+        print(f"  hint: {visible(error.hint)}", file=sys.stderr)
+
+
+def error_json(error: DeployguardError) -> dict[str, Any]:
+    """An error as scripts see it."""
+    known: dict[str, Any] = {"message": error.message, "hint": error.hint, "exit_code": error.exit_code}
+    if isinstance(error, RunbookError):
+        known["problems"] = [problem_json(p) for p in error.problems]
+    return known
+
+
+def problem_json(problem: Problem) -> dict[str, Any]:
+    """A problem in a file as scripts see it."""
+    return {
+        "id": "runbook", "uses": "runbook", "status": "fail", "summary": problem.message, "hint": problem.hint,
+        "file": str(problem.file), "line": problem.line, "column": problem.column,
+    }  # fmt: skip
+
+
+class Watcher:
+    """Shows a run while it goes on."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def recorded(self, record: "Record") -> None:
+        """Show an event that people want to see."""
+        from deployguard.journal import events as e  # noqa: PLC0415
+
+        event, console = record.event, self._console
+        match event:
+            case e.RunStarted():
+                console.line(f"run {record.run}: {event.name} → {event.environment}")
+                if event.target:
+                    console.line(f"  target       {event.target['engine']} {event.target['version']}, {event.target['database']} on {event.target['host']}")
+                if event.commit:
+                    console.line(f"  commit       {event.commit}")
+            case e.CheckFinished():
+                console.status(event.status, event.check, event.summary, seconds=event.seconds)
+                console.hint(event.hint)
+            case e.StepFinished():
+                console.status("done" if event.status == "pass" else "warn", event.step, event.summary, seconds=event.seconds)
+            case e.StepFailed():
+                console.status("failed", event.step, event.error, seconds=event.seconds)
+                self._tail(event.tail)
+                console.hint(event.hint if event.final else "another attempt follows")
+            case e.StepSkipped():
+                console.status("skipped", event.step, event.reason)
+            case e.StepInterrupted():
+                console.status("interrupted", event.step, event.reason)
+            case e.StepWaiting():
+                console.status("waiting", event.step, event.reason)
+            case e.RollbackStarted():
+                console.line(f"rolling back: {visible(event.reason)}")
+            case e.CompensationFinished():
+                console.status("undone", event.step, event.summary, seconds=event.seconds)
+            case e.CompensationFailed():
+                console.status("failed", event.step, event.error)
+                self._tail(event.tail)
+                console.hint(event.left)
+
+    def _tail(self, tail: str) -> None:
+        for line in tail.splitlines()[-12:]:
+            self._console.line(f"  {'':<12} | {visible(line)}")
+
+    def progressed(self, step: str, progress: "Progress") -> None:
+        """Show how far it is."""
+        self._console.progress(step, progress)
+
+    def printed(self, step: str, line: str) -> None:
+        """Show the newest line of a command where it can be overwritten; the log has them all."""
+        from deployguard.steps.base import Progress  # noqa: PLC0415
+
+        if self._console.is_terminal:
+            self._console.progress(step, Progress(visible(line)[:120], 0))

@@ -1,0 +1,78 @@
+"""`deployguard data`: what do the encrypted columns hold?"""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from deployguard.cli.options import RUNBOOK, Json, RunbookFile, SomeEnvironment
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+app = typer.Typer(help="Look at what the encrypted columns hold, never showing any of it.", no_args_is_help=True)
+
+Keys = Annotated[int, typer.Option("--keys", help="How many primary keys of bad rows to name for each column.")]
+
+
+@app.command()
+def scan(env: SomeEnvironment = None, runbook: RunbookFile = RUNBOOK, keys: Keys = 5, *, json: Json = False) -> None:
+    """Count every value by class: null, empty, plaintext, primary, older, unknown, nested.
+
+    Example: deployguard data scan --env production
+    """
+    _look(runbook, env, keys, as_json=json, judge=False)
+
+
+@app.command()
+def verify(env: SomeEnvironment = None, runbook: RunbookFile = RUNBOOK, keys: Keys = 5, *, json: Json = False) -> None:
+    """Check that every value is a token that a known key opens; exit code 3 if one is not.
+
+    Example: deployguard data verify --env production
+    """
+    _look(runbook, env, keys, as_json=json, judge=True)
+
+
+def _look(runbook: "Path", env: str | None, keys: int, *, as_json: bool, judge: bool) -> None:
+    from deployguard.cli.console import Console, table  # noqa: PLC0415
+    from deployguard.cli.project import plan_for, read_runbook, some_environment, target_for  # noqa: PLC0415
+    from deployguard.errors import Refused  # noqa: PLC0415
+    from deployguard.rows.discover import discover  # noqa: PLC0415
+    from deployguard.rows.verify import verify as verify_rows  # noqa: PLC0415
+    from deployguard.steps.base import Progress  # noqa: PLC0415
+
+    console = Console(as_json=as_json)
+    loaded = read_runbook(runbook)
+    plan = plan_for(loaded, some_environment(runbook, loaded, env))
+    target = target_for(runbook, plan, make=False)
+    columns = discover(target.application).fields
+    if not columns:
+        raise Refused(
+            f"the application in {target.directory} encrypts no column",
+            hint="Deploy the code that encrypts first; 'deployguard plan' shows what would be done.",
+        )
+    database = target.connect(read_only=True)
+    try:
+        found = verify_rows(
+            database, columns, target.keyring,
+            pulse=lambda p: console.progress("rows", Progress(p.label, p.done, p.total, rate=p.rate)), keys=keys,
+        )  # fmt: skip
+    finally:
+        database.close()
+    head = ["table", "column", "rows", "null", "empty", "plaintext", "primary", "older", "unknown", "nested"]
+    ok = found.ok if judge else True
+    for line in table([[getattr(c, h) for h in head] for c in found.columns], head):
+        console.line(line)
+    for problem in found.problems:
+        console.status("fail" if judge else "warn", f"{problem.table}.{problem.column}", problem.describe())
+    if as_json:
+        console.document(
+            {
+                "ok": ok, "environment": plan.environment,
+                "columns": [{h: getattr(c, h) for h in head} for c in found.columns],
+                "problems": [vars(p) for p in found.problems],
+            }
+        )  # fmt: skip
+    elif judge:
+        console.line("every value is encrypted" if ok else "not every value is encrypted")
+    if not ok:
+        raise typer.Exit(Refused.exit_code)

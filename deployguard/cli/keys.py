@@ -1,0 +1,67 @@
+"""`deployguard keys`: make, check and name field-encryption keys."""
+
+import typer
+
+from deployguard.cli.options import RUNBOOK, Json, RunbookFile, SomeEnvironment
+
+app = typer.Typer(help="Make, check and name field-encryption keys.", no_args_is_help=True)
+
+
+@app.command()
+def generate() -> None:
+    """Print a new key, and nothing else, to stdout. Save it where it cannot be lost before using it.
+
+    Example: deployguard keys generate > field.key
+    """
+    import sys  # noqa: PLC0415
+
+    from deployguard.keys.check import generate_key  # noqa: PLC0415
+
+    sys.stdout.write(generate_key().reveal() + "\n")
+    print("Keep two copies in two places. Whoever has it reads the data; without it the data is lost.", file=sys.stderr)
+
+
+@app.command()
+def check(env: SomeEnvironment = None, runbook: RunbookFile = RUNBOOK, *, json: Json = False) -> None:
+    """Check the form of an environment's keys; exit code 3 if one is not a good key.
+
+    Example: deployguard keys check --env production
+    """
+    _each(env, runbook, as_json=json)
+
+
+@app.command()
+def fingerprint(env: SomeEnvironment = None, runbook: RunbookFile = RUNBOOK, *, json: Json = False) -> None:
+    """Name an environment's keys by their fingerprints, which reveal nothing.
+
+    Example: deployguard keys fingerprint --env production
+    """
+    _each(env, runbook, as_json=json)
+
+
+def _each(env: str | None, runbook: "RunbookFile", *, as_json: bool) -> None:
+    from deployguard.cli.console import Console  # noqa: PLC0415
+    from deployguard.cli.project import plan_for, read_runbook, some_environment, target_for  # noqa: PLC0415
+    from deployguard.errors import DeployguardError, Refused  # noqa: PLC0415
+    from deployguard.keys.check import parse_key  # noqa: PLC0415
+    from deployguard.keys.fingerprint import fingerprint as name_of  # noqa: PLC0415
+
+    console = Console(as_json=as_json)
+    loaded = read_runbook(runbook)
+    plan = plan_for(loaded, some_environment(runbook, loaded, env))
+    target = target_for(runbook, plan, make=False)
+    found = []
+    for name in target.keys:
+        entry = {"id": name, "uses": "key.check", "status": "pass", "summary": "", "hint": "", "file": str(runbook), "line": 1}
+        try:
+            entry["summary"] = f"{name_of(parse_key(target.secrets.get(name)))} ({target.secrets.place(name)})"
+        except DeployguardError as error:
+            entry |= {"status": "fail", "summary": error.message, "hint": error.hint}
+        console.status(str(entry["status"]), name, str(entry["summary"]))
+        console.hint(str(entry["hint"]))
+        found.append(entry)
+    ok = all(entry["status"] == "pass" for entry in found) and bool(found)
+    if as_json:
+        console.document({"ok": ok, "environment": plan.environment, "checks": found})
+    if not ok:
+        raise typer.Exit(Refused.exit_code)

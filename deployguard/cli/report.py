@@ -1,0 +1,48 @@
+"""`deployguard report`: the proof, from the journal alone."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from deployguard.cli.options import RUNBOOK, Json, RunbookFile, SomeEnvironment
+
+
+def command(
+    run: Annotated[str | None, typer.Argument(help="The run's id or its beginning; by default the latest.", show_default=False)] = None,
+    env: SomeEnvironment = None,
+    runbook: RunbookFile = RUNBOOK,
+    formats: Annotated[
+        list[Literal["md", "html"]] | None, typer.Option("--format", help="md or html; may be repeated.", show_default="md")
+    ] = None,
+    to: Annotated[Path | None, typer.Option("--to", metavar="FOLDER", help="Write files there instead of printing.")] = None,
+    *,
+    json: Json = False,
+) -> None:
+    """Print or write the report of a run, made from the journal alone.
+
+    Example: deployguard report --format html --to reports/
+    """
+    from deployguard.cli.console import Console  # noqa: PLC0415
+    from deployguard.cli.project import existing_journal, pick_run  # noqa: PLC0415
+    from deployguard.cli.running import run_json  # noqa: PLC0415
+    from deployguard.journal.state import fold  # noqa: PLC0415
+    from deployguard.report.build import build  # noqa: PLC0415
+    from deployguard.report.render import render_html, render_markdown, write_reports  # noqa: PLC0415
+
+    console = Console(as_json=json)
+    with existing_journal(runbook) as (_, journal):
+        records = list(journal.records())
+    state = pick_run(fold(records), run, env)
+    report = build(records, state.id)
+    if to is not None:
+        paths = write_reports(report, to, formats or ["md"])
+        if json:
+            console.document(run_json(state, paths))
+        for path in [] if json else paths:
+            console.line(str(path))
+    elif json:
+        console.document(run_json(state, []))
+    else:
+        for name in formats or ["md"]:
+            typer.echo(render_html(report) if name == "html" else render_markdown(report))

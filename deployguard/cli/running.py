@@ -1,0 +1,220 @@
+"""What deploy and rollback share: ask, hold the journal, watch, report, and say how it ended."""
+
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+import typer
+
+from deployguard.cli.console import Console, Watcher
+from deployguard.cli.plan import show_plan
+from deployguard.cli.project import (
+    open_journal, pick_run, plan_for, plan_of_run, read_runbook, recorded_runs, reports_folder, some_environment, target_for,
+)  # fmt: skip
+from deployguard.engine.deploy import EXIT, UNFINISHED, Session, deploy, identity, resume, undo
+from deployguard.engine.plan import Plan, Selection
+from deployguard.engine.stop import Stop
+from deployguard.errors import DeployguardError, Refused, StepFailed, UsageError
+from deployguard.journal.sqlite import SqliteJournal
+from deployguard.journal.state import RunState, fold
+from deployguard.report.build import build
+from deployguard.report.render import write_reports
+from deployguard.steps.base import Target
+
+
+def begin(
+    console: Console, file: Path, env: str | None, settings: Sequence[str] | None, selection: Selection, *, dry_run: bool, yes: bool
+) -> None:
+    """Start a run, or say what it would do."""
+    runbook = read_runbook(file)
+    if env is None and len(runbook.spec.environments) != 1:
+        raise UsageError("which environment?", hint=f"Add --env with one of: {', '.join(runbook.spec.environments)}.")
+    plan = plan_for(runbook, env or next(iter(runbook.spec.environments)), settings, selection)
+    if dry_run:
+        show_plan(console, plan, target_for(file, plan, make=False))
+        return
+    target = target_for(file, plan, make=True)
+    _ask(console, f"Deploy {runbook.spec.name} to {plan.environment} ({_where(target)})?", yes=yes)
+    with open_journal(target.home) as journal, _stop(console) as stop:
+        session = Session(plan, target, journal, Watcher(console), stop, ask=_asker(console))
+        _conclude(console, session, lambda: deploy(session))
+
+
+def go_on(
+    console: Console, file: Path, env: str | None, settings: Sequence[str] | None, decide: Sequence[str], *, why: str, accept: bool
+) -> None:
+    """Resume the environment's unfinished run."""
+    runs = recorded_runs(file)
+    waiting = [r for r in runs.values() if r.state in UNFINISHED and env in {None, r.environment}]
+    if not waiting:
+        where = f" in {env}" if env else ""
+        raise UsageError(f"there is no unfinished run{where}", hint="'deployguard runs' lists the runs; 'deployguard deploy' begins one.")
+    before = waiting[-1]
+    if len({r.environment for r in waiting}) > 1:
+        raise UsageError("several environments have an unfinished run", hint="Add --env.")
+    plan = plan_of_run(file, before, settings, accept=accept)
+    target = target_for(file, plan, make=True)
+    _same_target(before, target)
+    with open_journal(target.home) as journal, _stop(console) as stop:
+        session = Session(plan, target, journal, Watcher(console), stop, decisions=_decisions(decide), why=why, ask=_asker(console))
+        console.line(f"resuming run {before.id} in {before.environment}")
+        _conclude(console, session, lambda: resume(session, before))
+
+
+def back(
+    console: Console, file: Path, named: str | None, env: str | None, *, to: str | None, via: str, yes: bool
+) -> None:
+    """Roll a run back."""
+    runs = {i: r for i, r in recorded_runs(file).items() if r.state != "refused"}
+    if named is None and env is None:
+        env = some_environment(file, read_runbook(file), None)
+    before = pick_run(runs, named, env)
+    later = [r for r in runs.values() if r.environment == before.environment][-1]
+    if later.id != before.id and later.state not in {"rolled_back"}:
+        raise Refused(
+            f"run {later.id} came after {before.id} in {before.environment}", hint=f"Roll back {later.id} first: what came last is undone first."
+        )
+    plan = plan_of_run(file, before, None, accept=True) if not file.exists() else _recorded_plan(file, before)
+    target = target_for(file, plan, make=True)
+    _same_target(before, target)
+    _ask(console, f"Roll back run {before.id} in {before.environment} ({_where(target)})?", yes=yes)
+    with open_journal(target.home) as journal, _stop(console) as stop:
+        session = Session(plan, target, journal, Watcher(console), stop)
+        _conclude(console, session, lambda: undo(session, before, to=to, via=via), asked_to_undo=True)
+
+
+def _recorded_plan(file: Path, before: RunState) -> Plan:
+    # what ran is what is undone, whatever the file says by now: the new code may have brought a new runbook
+    import os  # noqa: PLC0415
+
+    from deployguard.engine.plan import make_plan  # noqa: PLC0415
+    from deployguard.runbook.load import LoadedRunbook, runbook_from  # noqa: PLC0415
+    from deployguard.secret_sources import SOURCES  # noqa: PLC0415
+    from deployguard.steps import all_kinds  # noqa: PLC0415
+
+    recorded = runbook_from(before.started.definition, all_kinds(), SOURCES)
+    recorded = LoadedRunbook(file.resolve(), recorded.spec, recorded.digest, recorded.data, recorded.document)
+    settings = {k: v for k, v in before.started.settings.items() if k != "selection"}
+    return make_plan(
+        recorded, before.environment, all_kinds(), env=os.environ, settings=settings, commit=before.started.commit
+    )
+
+
+def _where(target: Target) -> str:
+    found = identity(target)
+    if found is None:
+        return f"working copy {target.directory}"
+    return f"{found.engine} {found.version}, database {found.database}, host {found.host}, server {found.server_id}"
+
+
+def _ask(console: Console, question: str, *, yes: bool) -> None:
+    if not console.confirm(question, yes=yes):
+        raise Refused("nobody said yes", hint="Look at the target, then add --yes where there is no terminal to ask.")
+
+
+def _asker(console: Console) -> object:
+    if not (sys.stdin.isatty() and console.is_terminal):
+        return None
+
+    def ask(error: StepFailed) -> str:
+        return "rollback" if console.confirm(f"{error.message}. Roll back now?", yes=False) else "stop"
+
+    return ask
+
+
+def _stop(console: Console) -> Stop:
+    def told(requests: int) -> None:
+        if requests == 1:
+            console.line("stopping at the next safe point; once more stops now (both can be resumed)")
+
+    return Stop(told)
+
+
+_DECISION = re.compile(r"(?P<step>[^=]+)=(?P<decision>done|retry|skip)")
+
+
+def _decisions(given: Sequence[str]) -> dict[str, str]:
+    found = {}
+    for text in given:
+        match = _DECISION.fullmatch(text)
+        if match is None:
+            raise UsageError(f"--decide {text}: not STEP=done, STEP=retry or STEP=skip", hint="For example --decide copy=done.")
+        found[match["step"]] = match["decision"]
+    return found
+
+
+def _same_target(before: RunState, target: Target) -> None:
+    recorded, found = before.started.target, identity(target)
+    if recorded is None or found is None:
+        return
+    if any(recorded.get(k) != vars(found)[k] for k in ("engine", "server_id", "database")):
+        raise Refused(
+            f"run {before.id} was made on {recorded.get('database')}, but the environment's database is {found.database} now",
+            hint="Give the same database URL as before.",
+        )
+
+
+def _conclude(console: Console, session: Session, work: object, *, asked_to_undo: bool = False) -> NoReturn:
+    """Do the work; whatever happens, the report is written and the end is said."""
+    try:
+        state: RunState = work()  # type: ignore[operator]
+    except DeployguardError:
+        _report_latest(console, session)
+        raise
+    paths = _report(session, state)
+    done = asked_to_undo and state.state == "rolled_back"
+    if console.as_json:
+        console.document(run_json(state, paths))
+    _say_end(console, state, paths)
+    raise typer.Exit(0 if done else EXIT[state.state])
+
+
+def _report_latest(console: Console, session: Session) -> None:
+    runs = [r for r in fold(session.journal.records()).values() if r.environment == session.plan.environment]
+    if runs and runs[-1].ended is not None:
+        for path in _report(session, runs[-1]):
+            console.line(f"report       {path}")
+
+
+def _report(session: Session, state: RunState) -> list[Path]:
+    return render_reports(session.journal, session.plan, state)
+
+
+def render_reports(journal: SqliteJournal, plan: Plan, state: RunState) -> list[Path]:
+    """Write a run's reports where its runbook wants them."""
+    report = build(list(journal.records()), state.id)
+    return write_reports(report, reports_folder(plan.runbook), plan.runbook.spec.report.formats)
+
+
+def _say_end(console: Console, state: RunState, paths: Sequence[Path]) -> None:
+    for path in paths:
+        console.line(f"report       {path}")
+    console.line(f"run {state.id}: {state.state.replace('_', ' ')}" + (f": {state.reason}" if state.reason else ""))
+    follow = {
+        "interrupted": f"deployguard deploy --resume --env {state.environment}",
+        "waiting": f"deployguard deploy --resume --env {state.environment}",
+        "failed": f"deployguard deploy --resume --env {state.environment}, or deployguard rollback {state.id}",
+        "rollback_incomplete": f"deployguard rollback {state.id}, after doing what the report says",
+    }.get(state.state)
+    if follow:
+        console.line(f"next         {follow}")
+
+
+def run_json(state: RunState, paths: Sequence[Path]) -> dict[str, object]:
+    """A run as scripts see it."""
+    return {
+        "run": state.id, "environment": state.environment, "state": state.state, "reason": state.reason,
+        "started": state.at, "ended": state.ended, "commit": state.started.commit,
+        "checks": [{"id": c.check, "uses": c.uses, "status": c.status, "summary": c.summary, "hint": c.hint} for c in state.checks],
+        "steps": [
+            {
+                "id": s.id, "uses": s.uses, "state": s.state, "attempts": s.attempts, "started": s.started,
+                "ended": s.ended, "summary": s.summary,
+            }
+            for s in state.steps.values()
+        ],
+        "waiting_for": [{"step": w.step, "reason": w.reason, "until": w.until} for w in state.waiting_for],
+        "reports": [str(p) for p in paths],
+    }  # fmt: skip

@@ -1,0 +1,14 @@
+"""`deployguard schema`: the runbook's grammar for editors."""
+
+
+def command() -> None:
+    """Print the JSON Schema of runbooks, for completion and checking in editors.
+
+    Example: deployguard schema > runbook.schema.json
+    """
+    from deployguard.cli.console import Console  # noqa: PLC0415
+    from deployguard.runbook.schema import runbook_schema  # noqa: PLC0415
+    from deployguard.secret_sources import SOURCES  # noqa: PLC0415
+    from deployguard.steps import all_kinds  # noqa: PLC0415
+
+    Console(as_json=True).document(runbook_schema(all_kinds(), SOURCES))

@@ -1,0 +1,269 @@
+"""Starting, resuming and rolling back a run: who holds the environment, and how the run ended."""
+
+import getpass
+import os
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from typing import Any
+
+from deployguard.databases.base import Identity
+from deployguard.engine.execute import Run, execute_steps
+from deployguard.engine.observe import Nobody, Observer
+from deployguard.engine.plan import Plan
+from deployguard.engine.preflight import run_checks
+from deployguard.engine.rollback import roll_back
+from deployguard.engine.stop import Stop
+from deployguard.errors import DeployguardError, Interrupted, LeaseLost, NeedsPerson, Refused, StepFailed, UsageError, Waiting
+from deployguard.journal import events as e
+from deployguard.journal.base import Journal
+from deployguard.journal.lock import EnvironmentLock
+from deployguard.journal.state import RunState, fold
+from deployguard.process import started
+from deployguard.rows.fence import current_fence
+from deployguard.steps.base import Target
+
+EXIT = {
+    "succeeded": 0,
+    "rolled_back": 1,
+    "refused": 3,
+    "waiting": 4,
+    "failed": 5,
+    "rollback_incomplete": 5,
+    "interrupted": 7,
+}
+"""Exit code of a deploy by the state the run ended in."""
+
+UNFINISHED = frozenset({"running", "waiting", "interrupted", "failed", "rollback_incomplete"})
+
+
+@dataclass
+class Session:
+    """What a person brings to a run: the plan, the place, the record and their patience."""
+
+    plan: Plan
+    target: Target
+    journal: Journal
+    observer: Observer = field(default_factory=Nobody)
+    stop: Stop = field(default_factory=Stop)
+    actor: str = field(default_factory=lambda: who())
+    decisions: Mapping[str, str] = field(default_factory=dict)
+    why: str = ""
+    ask: Any = None
+    """Called with a question when on_failure is `ask`; answers rollback or stop. None: nobody is there."""
+
+
+def who() -> str:
+    """The person at the keyboard, as far as the system knows."""
+    return os.environ.get("SUDO_USER") or getpass.getuser()
+
+
+def identity(target: Target) -> Identity | None:
+    """Which database this is, asked of the database itself; None where there is none to ask."""
+    if target.database_url is None:
+        return None
+    try:
+        database = target.connect(read_only=True)
+    except DeployguardError:
+        return None
+    try:
+        return database.identity()
+    finally:
+        database.close()
+
+
+def latest(journal: Journal, environment: str) -> RunState | None:
+    """The newest run of an environment that did anything."""
+    runs = [r for r in fold(journal.records()).values() if r.environment == environment and r.state != "refused"]
+    return runs[-1] if runs else None
+
+
+def new_run_id(target: Target) -> str:
+    """An id that sorts by time and says where."""
+    return f"{target.environment}-{target.clock.now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+
+
+def deploy(session: Session) -> RunState:
+    """Begin a run and carry it as far as it goes.
+
+    Raises:
+        EnvironmentHeld: another process runs there now.
+        Refused: an unfinished run must be resumed or rolled back first.
+    """
+    run_id = new_run_id(session.target)
+    with _held(session, run_id) as lock:
+        before = latest(session.journal, session.target.environment)
+        if before is not None and before.state in UNFINISHED:
+            raise Refused(
+                f"run {before.id} in {before.environment} is unfinished ({before.state})",
+                hint="Run 'deployguard deploy --resume' to go on with it, or 'deployguard rollback' to undo it.",
+            )
+        session.journal.append(run_id, _beginning(session))
+        run = Run(run_id, session.plan, session.target, session.journal, lock, 0, session.observer, session.stop)
+        session.observer.recorded(next(iter(session.journal.records(run_id))))
+        if not _checked(run, session):
+            return _finish(run, "refused", "a check said no; nothing was changed")
+        _take_lease(run)
+        return _carry_on(run, session)
+
+
+def resume(session: Session, before: RunState) -> RunState:
+    """Go on with an unfinished run.
+
+    Raises:
+        EnvironmentHeld: another process runs there now.
+        UsageError: a decision about a step that does not need one.
+    """
+    with _held(session, before.id) as lock:
+        run = Run(before.id, session.plan, session.target, session.journal, lock, 0, session.observer, session.stop)
+        _check_decisions(run, session)
+        _take_lease(run)
+        run.record(e.RunResumed(actor=session.actor, host=os.uname().nodename, accepted=_accepted(session, before)))
+        for step, decision in session.decisions.items():
+            run.record(e.DecisionTaken(step=step, decision=decision, who=session.actor, why=session.why))
+        if before.rolling_back is not None:
+            rolling = before.rolling_back
+            return _roll_back(run, session, rolling.reason, to=rolling.to, via=rolling.via)
+        return _carry_on(run, session)
+
+
+def undo(session: Session, before: RunState, *, to: str | None, via: str) -> RunState:
+    """Roll a run back because a person asked for it."""
+    with _held(session, before.id) as lock:
+        run = Run(before.id, session.plan, session.target, session.journal, lock, 0, session.observer, session.stop)
+        _take_lease(run)
+        return _roll_back(run, session, "a person asked for it", to=to, via=via)
+
+
+@contextmanager
+def _held(session: Session, run_id: str) -> Iterator[EnvironmentLock]:
+    target = session.target
+    about: dict[str, object] = {
+        "run": run_id, "pid": os.getpid(), "pid_started": started(os.getpid()), "host": os.uname().nodename,
+        "since": target.clock.now().isoformat(timespec="seconds").replace("+00:00", "Z"),
+    }  # fmt: skip
+    with EnvironmentLock(target.home.locks, target.environment, about=about) as lock:
+        yield lock
+
+
+def _take_lease(run: Run) -> None:
+    run.fence = run.journal.take_lease(run.id, run.target.environment, at_least=_seen_by_target(run.target) + 1)
+    run.learn(list(run.journal.records(run.id))[-1])
+
+
+def _seen_by_target(target: Target) -> int:
+    # the database may have served another journal: its newest fence counts too
+    if target.database_url is None:
+        return 0
+    try:
+        database = target.connect(read_only=True)
+    except DeployguardError:
+        return 0
+    try:
+        return current_fence(database)
+    finally:
+        database.close()
+
+
+def _beginning(session: Session) -> e.RunStarted:
+    plan, target = session.plan, session.target
+    found = identity(target)
+    return e.RunStarted(
+        environment=plan.environment, name=plan.runbook.spec.name, runbook_digest=plan.runbook.digest,
+        plan_digest=plan.digest, commit=plan.commit, target=vars(found) if found else None, actor=session.actor,
+        host=os.uname().nodename, version=version("deployguard"),
+        settings={**plan.settings, **({"selection": plan.selection.as_json()} if plan.selection else {})},
+        definition={
+            **plan.runbook.data, "file": plan.runbook.file.name,
+        },
+        steps=[
+            {
+                "id": s.id, "uses": s.uses, "summary": s.spec.summary or (s.kind.__doc__ or "").split("\n")[0],
+                "idempotent": s.kind.idempotent, "rollback": _undo_name(s),
+            }
+            for s in plan.steps
+        ],
+    )  # fmt: skip
+
+
+def _undo_name(step: Any) -> str | None:  # noqa: ANN401
+    if step.rollback is not None:
+        return str(step.rollback.uses)
+    return step.uses if step.kind.model_construct().reversible() else None
+
+
+def _checked(run: Run, session: Session) -> bool:
+    passed = True
+    others = [r for i, r in fold(session.journal.records()).items() if i != run.id]
+    for verdict in run_checks(session.plan, session.target, others, run.observer.progressed):
+        run.record(
+            e.CheckFinished(
+                check=verdict.id, uses=verdict.uses, status=verdict.status, summary=verdict.summary,
+                hint=verdict.hint, evidence=verdict.evidence, seconds=verdict.seconds,
+            )
+        )  # fmt: skip
+        passed = passed and verdict.status != "fail"
+        run.stop.check()
+    return passed
+
+
+def _check_decisions(run: Run, session: Session) -> None:
+    for step in session.decisions:
+        state = run.state.steps.get(step)
+        if state is None:
+            raise UsageError(f"--decide {step}: the run has no such step", hint=f"Steps: {', '.join(run.state.steps)}.")
+        if state.state not in {"interrupted", "running", "failed"}:
+            raise UsageError(
+                f"--decide {step}: the step is {state.state}, there is nothing to decide",
+                hint="'deployguard show' says which steps need a decision.",
+            )
+
+
+def _accepted(session: Session, before: RunState) -> dict[str, Any]:
+    old, new = before.started.plan_digest, session.plan.digest
+    return {} if old == new else {"plan": {"before": old, "now": new}}
+
+
+def _carry_on(run: Run, session: Session) -> RunState:
+    """Execute until the end, or until something stops it; the run's end is always on record."""
+    try:
+        execute_steps(run)
+    except Interrupted as error:
+        return _finish(run, "interrupted", error.message)
+    except Waiting as error:
+        return _finish(run, "waiting", error.message)
+    except NeedsPerson as error:
+        _finish(run, "failed", error.message)
+        raise
+    except LeaseLost:
+        raise
+    except StepFailed as error:
+        return _after_failure(run, session, error)
+    return _finish(run, "succeeded", "")
+
+
+def _after_failure(run: Run, session: Session, error: StepFailed) -> RunState:
+    failed = next((p for p in run.plan.steps if run.state.steps[p.id].state == "failed"), None)
+    policy = (failed.spec.on_failure if failed else None) or run.plan.target.on_failure
+    if policy == "ask":
+        policy = session.ask(error) if session.ask is not None else "stop"
+    if policy == "stop":
+        return _finish(run, "failed", error.message)
+    return _roll_back(run, session, error.message, to=None, via="decrypt")
+
+
+def _roll_back(run: Run, session: Session, reason: str, *, to: str | None, via: str) -> RunState:
+    try:
+        complete = roll_back(run, reason=reason, actor=session.actor, to=to, via=via)
+    except Interrupted as error:
+        return _finish(run, "interrupted", error.message)
+    return _finish(run, "rolled_back" if complete else "rollback_incomplete", reason)
+
+
+def _finish(run: Run, state: str, reason: str) -> RunState:
+    run.record(e.RunFinished(state=state, reason=run.target.masker.mask_text(reason)))
+    if run.fence:
+        run.record(e.LeaseReleased(environment=run.target.environment, fence=run.fence))
+    return run.state

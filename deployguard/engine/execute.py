@@ -1,0 +1,336 @@
+"""Plan → run: each step's intent on record before its effect, its end after it.
+
+The order of durable acts is the whole point of this file:
+
+    RunStarted · checks · LeaseTaken · (StepStarted · effect · StepFinished)* · RunFinished
+
+A process that dies between any two of them leaves a record from which the next one
+knows what was begun and what was ended, and nothing else is believed.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from deployguard.engine.observe import Guarded, Nobody, Observer
+from deployguard.engine.plan import Plan, PlannedStep
+from deployguard.engine.retry import attempts
+from deployguard.engine.stop import Stop
+from deployguard.engine.target import rendered_environment
+from deployguard.errors import DeployguardError, Interrupted, LeaseLost, NeedsPerson, Refused, StepFailed, StepTimedOut, Waiting
+from deployguard.journal import events as e
+from deployguard.journal.base import Journal, Record
+from deployguard.journal.lock import EnvironmentLock
+from deployguard.journal.state import RunState, StepState, advance
+from deployguard.process import Result, base_environment, end_leftover, run
+from deployguard.runbook.expressions import ExpressionError, render
+from deployguard.secret import Secret
+from deployguard.steps.base import Context, Outcome, Progress, Step, Target, show
+
+
+@dataclass
+class Run:
+    """One run under way in this process: who may write, where to, and who watches."""
+
+    id: str
+    plan: Plan
+    target: Target
+    journal: Journal
+    lock: EnvironmentLock
+    fence: int = 0
+    observer: Observer = field(default_factory=Nobody)
+    stop: Stop = field(default_factory=Stop)
+    _state: RunState | None = None
+
+    def __post_init__(self) -> None:
+        """Never let a watcher stop the work; begin from what is on record."""
+        self.observer = Guarded(self.observer)
+        for record in self.journal.records(self.id):
+            self._state = advance(self._state, record)
+
+    def record(self, event: e.Event) -> None:
+        """Make an event durable, under this run's lease once it has one."""
+        self.learn(self.journal.append(self.id, event, fence=self.fence or None))
+
+    def learn(self, record: Record) -> None:
+        """Take in an event that is durable already."""
+        self._state = advance(self._state, record)
+        self.observer.recorded(record)
+
+    @property
+    def state(self) -> RunState:
+        """What the journal says of this run now."""
+        assert self._state is not None, "a run is recorded before anything is asked of it"  # noqa: S101
+        return self._state
+
+    def names(self) -> dict[str, Any]:
+        """Values of all names that expressions may use at this point."""
+        return {**self.plan.names, "run": {"id": self.id}, "steps": _Steps(self.state)}
+
+    def context(self, planned: PlannedStep, mine: StepState) -> Context:
+        """What one execution of a step is given."""
+        folder = self.target.home.run(self.id)
+        names = self.names()
+        known = {n: self.target.secrets.get(n) for n in self._wanted(planned)}
+        env = rendered_environment(planned.spec.env, names, known)
+        env |= _files(planned, names, known, folder)
+        deadline = time.monotonic() + planned.spec.timeout if planned.spec.timeout is not None else None
+
+        def pulse(progress: Progress) -> None:
+            self.observer.progressed(planned.id, progress)
+            self.safe_point()
+            if deadline is not None and time.monotonic() > deadline:
+                raise StepTimedOut(f"step {planned.id} was not done in time", hint="Raise its timeout: if it needs longer.")
+
+        def command(argv: Sequence[str], *, cwd: Path, env: Mapping[str, str | Secret]) -> Result:
+            return self._command(planned, argv, cwd, env, folder, deadline)
+
+        def sample(condition: str, ok: bool, value: str, elapsed: float) -> None:
+            self.record(e.Sampled(step=planned.id, condition=condition, ok=ok, value=value, elapsed=elapsed))
+
+        return Context(
+            target=self.target, run=self.id, step=planned.id, fence=self.fence, pulse=pulse, run_command=command,
+            before=mine.before, folder=folder, env=env, sample=sample,
+            watched=self.state.watched.get(planned.id, 0.0),
+        )  # fmt: skip
+
+    def safe_point(self) -> None:
+        """Stop here if asked to, or if the environment is no longer ours."""
+        self.stop.check()
+        self.lock.require()
+
+    def _wanted(self, planned: PlannedStep) -> list[str]:
+        text = "\n".join([*planned.spec.env.values(), *planned.spec.files.values()])
+        return [name for name in self.target.secrets.names() if f"secrets.{name}" in text]
+
+    def _command(
+        self,
+        planned: PlannedStep,
+        argv: Sequence[str],
+        cwd: Path,
+        env: Mapping[str, str | Secret],
+        folder: Path,
+        deadline: float | None,
+    ) -> Result:
+        self.lock.require()
+        result = run(
+            argv,
+            cwd=cwd,
+            env={**base_environment(), **env},
+            timeout=None if deadline is None else max(0.1, deadline - time.monotonic()),
+            masker=self.target.masker,
+            log=folder / f"{planned.id}.log",
+            on_line=lambda line: self.observer.printed(planned.id, line),
+            on_start=lambda pid, began: self.record(e.ProcessStarted(step=planned.id, pid=pid, pid_started=began)),
+            should_stop=self.stop.now,
+        )
+        if result.stopped:
+            raise Interrupted(f"step {planned.id} was ended on request", hint="Run 'deployguard deploy --resume' to go on.")
+        if result.timed_out:
+            raise StepTimedOut(
+                f"{show(argv)} was not done in time and was ended", hint="Raise its timeout: if it needs longer.",
+                command_exit=result.exit, tail=result.tail,
+            )  # fmt: skip
+        return result
+
+
+class _Steps(Mapping[str, Any]):
+    """`steps.ID.outputs.NAME`, looked up only when an expression asks."""
+
+    def __init__(self, state: RunState) -> None:
+        self._state = state
+
+    def __getitem__(self, name: str) -> dict[str, Any]:
+        step = self._state.steps[name]
+        return {"outputs": step.outputs, "state": step.state}
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._state.steps)
+
+    def __len__(self) -> int:
+        return len(self._state.steps)
+
+
+def _files(
+    planned: PlannedStep, names: Mapping[str, Any], known: Mapping[str, Secret], folder: Path
+) -> dict[str, str | Secret]:
+    """Write the step's `files:`, each 0600 from its first byte; the paths by variable name."""
+    import os  # noqa: PLC0415
+
+    paths: dict[str, str | Secret] = {}
+    for name, text in rendered_environment(planned.spec.files, names, known).items():
+        path = folder / f"{planned.id}.{name}"
+        path.unlink(missing_ok=True)
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        with os.fdopen(fd, "w", encoding="utf-8") as stream:
+            stream.write(text.reveal() if isinstance(text, Secret) else text)
+        paths[name] = str(path)
+    return paths
+
+
+def remove_files(run_: Run, planned: PlannedStep) -> None:
+    """Remove what `files:` wrote, once the step has ended."""
+    for name in planned.spec.files:
+        (run_.target.home.run(run_.id) / f"{planned.id}.{name}").unlink(missing_ok=True)
+
+
+def execute_steps(run_: Run) -> None:
+    """Carry out every step that is not done yet.
+
+    Raises:
+        StepFailed: a step gave up; its event is on record.
+        Interrupted, Waiting, NeedsPerson, LeaseLost: the run stops here; see their classes.
+    """
+    for planned in run_.plan.steps:
+        run_.safe_point()
+        if run_.state.steps[planned.id].state not in {"succeeded", "skipped"}:
+            _execute_one(run_, planned)
+
+
+def _execute_one(run_: Run, planned: PlannedStep) -> None:
+    mine = run_.state.steps[planned.id]
+    if mine.state == "pending" and (reason := _skipped(run_, planned)):
+        run_.record(e.StepSkipped(step=planned.id, reason=reason))
+        return
+    step = planned.bind(run_.names())
+    context = run_.context(planned, mine)
+    try:
+        if mine.had_effect and mine.state in {"running", "interrupted"}:
+            if _found_done(run_, planned, step, context, mine):
+                return
+        elif mine.state == "pending" and step.is_done(context):
+            run_.record(e.StepSkipped(step=planned.id, reason="already done"))
+            return
+        _attempts(run_, planned, step, context, mine)
+    finally:
+        remove_files(run_, planned)
+
+
+def _skipped(run_: Run, planned: PlannedStep) -> str:
+    if not planned.selected:
+        return "not selected"
+    condition = planned.spec.condition
+    if condition is None:
+        return ""
+    text = condition if "${{" in condition else "${{ " + condition + " }}"
+    try:
+        return "" if render(text, run_.names()) else "condition false"
+    except ExpressionError as error:
+        raise Refused(f"step {planned.id}: if: {error}", hint="Mend the condition in the runbook.") from None
+
+
+def _found_done(run_: Run, planned: PlannedStep, step: Step, context: Context, mine: StepState) -> bool:
+    """Decide about a step that was begun and has no end on record; True when it needs no more work."""
+    if mine.process is not None:
+        end_leftover(*mine.process, grace=10.0)
+    if mine.state == "running":
+        run_.record(e.StepInterrupted(step=planned.id, reason="found unfinished: the process that ran it is gone"))
+    if mine.decision == "retry" or step.repeatable():
+        return False
+    done = step.is_done(context)
+    if done is None:
+        raise NeedsPerson(
+            f"step {planned.id} was begun and its end is not on record; deployguard cannot tell whether it is done",
+            hint="Look, then run 'deployguard deploy --resume "
+            f"--env {run_.target.environment} --decide {planned.id}=done' (or =retry, =skip).",
+        )
+    if done:
+        run_.record(e.StepFinished(step=planned.id, attempt=mine.attempts, summary="found done by its own check"))
+    return done
+
+
+def _attempts(run_: Run, planned: PlannedStep, step: Step, context: Context, mine: StepState) -> None:
+    retrying = attempts(planned.spec.retry, run_.target.clock, _pause(run_, planned))
+    capture = mine.before or step.capture(context)
+    number = mine.attempts
+    try:
+        for attempt in retrying:
+            with attempt:
+                number += 1
+                last = attempt.retry_state.attempt_number >= planned.spec.retry.attempts
+                _attempt(run_, planned, step, context, number, capture, last=last)
+    except StepFailed:
+        if not planned.spec.continue_on_error:
+            raise
+
+
+def _pause(run_: Run, planned: PlannedStep) -> Callable[[float], None]:
+    def pause(seconds: float) -> None:
+        until = run_.target.clock.monotonic() + seconds
+        while (left := until - run_.target.clock.monotonic()) > 0:
+            run_.observer.progressed(planned.id, Progress("waiting before the next attempt", 0, note=f"{left:.0f} s"))
+            run_.safe_point()
+            run_.target.clock.sleep(min(0.5, left))
+
+    return pause
+
+
+def _attempt(
+    run_: Run, planned: PlannedStep, step: Step, context: Context, number: int, capture: dict[str, Any], *, last: bool
+) -> None:
+    from dataclasses import replace  # noqa: PLC0415
+
+    context = replace(context, before=capture)
+    begun = run_.target.clock.monotonic()
+    run_.record(
+        e.StepStarted(step=planned.id, uses=planned.uses, attempt=number, commands=_commands(step, context), before=capture)
+    )
+    try:
+        outcome = step.execute(context)
+        _refuse_failed_check(outcome)
+    except Interrupted as error:
+        run_.record(e.StepInterrupted(step=planned.id, reason=error.message))
+        raise
+    except Waiting as error:
+        run_.record(e.StepWaiting(step=planned.id, reason=error.message))
+        raise
+    except LeaseLost:
+        raise
+    except DeployguardError as error:
+        final = last or not isinstance(error, StepFailed)
+        run_.record(_failed(run_, planned, number, error, final=final, seconds=run_.target.clock.monotonic() - begun))
+        if isinstance(error, StepFailed):
+            raise
+        raise StepFailed(error.message, hint=error.hint) from error
+    run_.record(_finished(run_, planned, number, outcome, run_.target.clock.monotonic() - begun))
+
+
+def _refuse_failed_check(outcome: Outcome) -> None:
+    if outcome.status == "fail":
+        result = outcome.result
+        raise StepFailed(
+            outcome.summary, hint=outcome.hint,
+            command_exit=result.exit if result else None, tail=result.tail if result else "",
+        )  # fmt: skip
+
+
+def _commands(step: Step, context: Context) -> list[str]:
+    return [context.target.masker.mask_text(c) for c in getattr(step, "commands", lambda _: ())(context)]
+
+
+def _finished(run_: Run, planned: PlannedStep, number: int, outcome: Outcome, seconds: float) -> e.StepFinished:
+    result = outcome.result
+    return e.StepFinished(
+        step=planned.id, attempt=number, summary=outcome.summary, status=outcome.status,
+        evidence={**outcome.evidence, **({"hint": outcome.hint} if outcome.hint else {})},
+        outputs=outcome.outputs, command_exit=result.exit if result else None, tail=result.tail if result else "",
+        log=log_of(run_, planned), seconds=round(seconds, 3),
+    )  # fmt: skip
+
+
+def _failed(
+    run_: Run, planned: PlannedStep, number: int, error: DeployguardError, *, final: bool, seconds: float
+) -> e.StepFailed:
+    return e.StepFailed(
+        step=planned.id, attempt=number, error=run_.target.masker.mask_text(error.message), hint=error.hint, final=final,
+        command_exit=getattr(error, "command_exit", None), tail=getattr(error, "tail", ""),
+        log=log_of(run_, planned), seconds=round(seconds, 3),
+    )  # fmt: skip
+
+
+def log_of(run_: Run, planned: PlannedStep) -> str:
+    """The step's log as the journal names it; empty when it wrote none."""
+    path = run_.target.home.run(run_.id) / f"{planned.id}.log"
+    return run_.target.home.relative(path) if path.exists() else ""

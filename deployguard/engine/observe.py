@@ -1,0 +1,60 @@
+"""Who watches a run while it goes on: the terminal, a web page, nobody."""
+
+from typing import Protocol
+
+from deployguard.journal.base import Record
+from deployguard.steps.base import Progress
+
+
+class Observer(Protocol):
+    """Told of everything, asked for nothing; what it raises is ignored."""
+
+    def recorded(self, record: Record) -> None:
+        """An event is durable."""
+
+    def progressed(self, step: str, progress: Progress) -> None:
+        """A step is this far."""
+
+    def printed(self, step: str, line: str) -> None:
+        """A step's command wrote a line, masked and made visible."""
+
+
+class Nobody:
+    """Watches nothing."""
+
+    def recorded(self, record: Record) -> None:
+        """Ignore it."""
+
+    def progressed(self, step: str, progress: Progress) -> None:
+        """Ignore it."""
+
+    def printed(self, step: str, line: str) -> None:
+        """Ignore it."""
+
+
+class Guarded:
+    """Keeps a broken watcher, such as a terminal that is gone, from stopping the work."""
+
+    def __init__(self, observer: Observer) -> None:
+        self._observer: Observer = observer
+
+    def recorded(self, record: Record) -> None:
+        """Pass it on."""
+        try:
+            self._observer.recorded(record)
+        except (OSError, ValueError):
+            self._observer = Nobody()
+
+    def progressed(self, step: str, progress: Progress) -> None:
+        """Pass it on."""
+        try:
+            self._observer.progressed(step, progress)
+        except (OSError, ValueError):
+            self._observer = Nobody()
+
+    def printed(self, step: str, line: str) -> None:
+        """Pass it on."""
+        try:
+            self._observer.printed(step, line)
+        except (OSError, ValueError):
+            self._observer = Nobody()

@@ -1,0 +1,278 @@
+"""Runbook + environment → Plan. Pure: what is not given is not known."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
+from typing import Any
+
+from pydantic import ValidationError
+
+from deployguard.errors import Problem, RunbookError, UsageError
+from deployguard.runbook.expressions import ExpressionError, has_expression, names_in, render
+from deployguard.runbook.lines import Path_
+from deployguard.runbook.load import LoadedRunbook, digest_of, with_of
+from deployguard.runbook.spec import Compensation, Environment, StepSpec
+from deployguard.steps.base import Step
+
+Kinds = Mapping[str, type[Step]]
+LATE = frozenset({"steps", "run"})
+"""Names that have a value only while a run is under way."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which steps a person asked for; all when nothing is said."""
+
+    only: tuple[str, ...] = ()
+    skip: tuple[str, ...] = ()
+    first: str | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.only or self.skip or self.first)
+
+    def as_json(self) -> dict[str, Any]:
+        """For the journal."""
+        return {"only": list(self.only), "skip": list(self.skip), "from": self.first} if self else {}
+
+
+@dataclass(frozen=True)
+class PlannedStep:
+    """A step with everything filled in that can be known beforehand.
+
+    Attributes:
+        values: its `with:`, rendered but for expressions on earlier steps' outputs.
+        selected: False when the person left it out.
+        path: where it stands in the runbook.
+    """
+
+    id: str
+    kind: type[Step]
+    values: dict[str, Any]
+    spec: StepSpec
+    path: Path_
+    line: int
+    selected: bool = True
+    rollback: "PlannedStep | None" = None
+    when: str = "failure"
+
+    @property
+    def uses(self) -> str:
+        """Name of the kind."""
+        return self.kind.uses
+
+    def is_late(self) -> bool:
+        """Whether it depends on what earlier steps will have put out."""
+        return _is_late(self.values)
+
+    def bind(self, names: Mapping[str, Any]) -> Step:
+        """The step itself, ready to be executed.
+
+        Raises:
+            UsageError: an output that it needs has no value, or one that does not fit.
+        """
+        try:
+            return self.kind.model_validate(render(self.values, names))
+        except ExpressionError as error:
+            raise UsageError(f"step {self.id}: {error}", hint="The step that gives this output has not been run.") from None
+        except ValidationError as error:
+            raise UsageError(f"step {self.id}: {_first(error)}", hint="Look at the outputs of the earlier steps.") from None
+
+    def step(self) -> Step:
+        """The step, for questions that need no late value."""
+        return self.kind.model_validate(self.values) if not self.is_late() else self.kind.model_construct(**self.values)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run in one environment will do, in order.
+
+    Attributes:
+        digest: SHA-256 over all of it; approvals and resumption bind to it.
+        names: values of expressions that are known now: env, vars, environment, commit.
+    """
+
+    runbook: LoadedRunbook
+    environment: str
+    checks: tuple[PlannedStep, ...]
+    steps: tuple[PlannedStep, ...]
+    digest: str
+    names: Mapping[str, Any]
+    commit: str | None = None
+    settings: Mapping[str, str] = field(default_factory=dict)
+    selection: Selection = Selection()
+
+    @property
+    def target(self) -> Environment:
+        """The environment's entry in the runbook."""
+        return self.runbook.spec.environments[self.environment]
+
+
+def make_plan(
+    runbook: LoadedRunbook,
+    environment: str,
+    kinds: Kinds,
+    *,
+    env: Mapping[str, str],
+    settings: Mapping[str, str] | None = None,
+    commit: str | None = None,
+    selection: Selection | None = None,
+) -> Plan:
+    """Fill a runbook in for one environment.
+
+    Args:
+        env: the environment variables that `${{ env.NAME }}` sees.
+        settings: `--set` values; they take the place of vars of the same name.
+        commit: the full hash that is to be deployed.
+
+    Raises:
+        UsageError: unknown environment, setting or step.
+        RunbookError: an expression has no value, or a value does not fit.
+    """
+    settings, selection = dict(settings or {}), selection or Selection()
+    target = _known_environment(runbook, environment)
+    names = known_names(runbook, environment, env=env, settings=settings, commit=commit)
+    problems: list[Problem] = []
+    checks = [_planned(runbook, ("preflight", i), s, kinds, names, problems) for i, s in enumerate(runbook.spec.preflight)]
+    steps = [_planned(runbook, ("steps", i), s, kinds, names, problems) for i, s in enumerate(runbook.spec.steps)]
+    _render_or(problems, runbook, target.directory, ("environments", environment, "directory"), names)
+    if problems:
+        raise RunbookError(problems)
+    planned = _select([s for s in steps if s], selection)
+    digest = digest_of(
+        {
+            "runbook": runbook.digest, "environment": environment, "commit": commit, "settings": settings,
+            "steps": [[s.id, s.uses, s.values, s.selected] for s in planned],
+        }
+    )  # fmt: skip
+    return Plan(
+        runbook, environment, tuple(c for c in checks if c), tuple(planned), digest, names, commit, settings, selection
+    )
+
+
+def known_names(
+    runbook: LoadedRunbook, environment: str, *, env: Mapping[str, str], settings: Mapping[str, str], commit: str | None
+) -> dict[str, Any]:
+    """Values of the names that expressions may use before a run begins.
+
+    Raises:
+        UsageError: unknown environment, or a setting that is no var of the runbook.
+    """
+    target = _known_environment(runbook, environment)
+    declared = {**runbook.spec.vars, **target.vars}
+    for name in settings:
+        if name not in declared:
+            near = get_close_matches(name, declared, n=1)
+            hint = f"Did you mean {near[0]}?" if near else f"Known vars: {', '.join(sorted(declared)) or 'none'}."
+            raise UsageError(f"--set {name}: the runbook has no such var", hint=hint)
+    names: dict[str, Any] = {"env": env, "environment": {"name": environment}, "commit": commit}
+    try:
+        names["vars"] = render({**declared, **settings}, names)
+    except ExpressionError as error:
+        place = runbook.document.problem(str(error), ("environments", environment, "vars"), _missing_hint(str(error)))
+        raise RunbookError([place]) from None
+    return names
+
+
+def _known_environment(runbook: LoadedRunbook, name: str) -> Environment:
+    environments = runbook.spec.environments
+    if name not in environments:
+        near = get_close_matches(name, environments, n=1)
+        hint = f"Did you mean {near[0]}?" if near else f"The runbook has: {', '.join(environments)}."
+        raise UsageError(f"{runbook.file}: there is no environment {name!r}", hint=hint)
+    return environments[name]
+
+
+def _planned(
+    runbook: LoadedRunbook, path: Path_, spec: StepSpec, kinds: Kinds, names: Mapping[str, Any], problems: list[Problem]
+) -> PlannedStep | None:
+    uses, raw = with_of(spec)
+    base = (*path, "with") if spec.uses else path
+    values = _render_or(problems, runbook, raw, base, names)
+    if values is None:
+        return None
+    planned = PlannedStep(spec.id, kinds[uses], values, spec, path, runbook.line(path))
+    if not planned.is_late():
+        try:
+            kinds[uses].model_validate(values)
+        except ValidationError as error:
+            problems.append(runbook.document.problem(f"step {spec.id}: {_first(error)}", base))
+            return None
+    if spec.retry.attempts > 1 and not _may_retry(planned):
+        message = f"step {spec.id} is tried again after a failure but is not idempotent"
+        hint = "Add idempotent: true if running it twice is harmless, or check: with a command that tells whether it is done."
+        problems.append(runbook.document.problem(message, (*path, "retry"), hint))
+    if spec.rollback is not None:
+        planned = replace(planned, rollback=_undo(runbook, path, spec, spec.rollback, kinds, names, problems))
+        planned = replace(planned, when=spec.rollback.when)
+    return planned
+
+
+def _may_retry(planned: PlannedStep) -> bool:
+    return planned.is_late() or planned.step().repeatable() or planned.spec.check is not None
+
+
+def _undo(
+    runbook: LoadedRunbook,
+    path: Path_,
+    spec: StepSpec,
+    compensation: Compensation,
+    kinds: Kinds,
+    names: Mapping[str, Any],
+    problems: list[Problem],
+) -> PlannedStep | None:
+    undo = StepSpec(
+        id=f"{spec.id}", uses=compensation.uses, run=compensation.run, env={**spec.env, **compensation.env},
+        cwd=spec.cwd, timeout=compensation.timeout or spec.timeout, idempotent=True,
+        **{"with": compensation.with_},
+    )  # fmt: skip
+    return _planned(runbook, (*path, "rollback"), undo, kinds, names, problems)
+
+
+def _render_or(
+    problems: list[Problem], runbook: LoadedRunbook, value: Any, path: Path_, names: Mapping[str, Any]  # noqa: ANN401
+) -> Any:  # noqa: ANN401
+    """`value` rendered where its names are known now; a problem on record and None where one has no value."""
+    if isinstance(value, dict):
+        parts = {k: _render_or(problems, runbook, v, (*path, k), names) for k, v in value.items()}
+        return None if any(parts[k] is None and value[k] is not None for k in value) else parts
+    if isinstance(value, list):
+        return [_render_or(problems, runbook, v, (*path, i), names) for i, v in enumerate(value)]
+    if not has_expression(value) or _is_late(value):
+        return value
+    try:
+        return render(value, names)
+    except ExpressionError as error:
+        problems.append(runbook.document.problem(str(error), path, _missing_hint(str(error))))
+        return None
+
+
+def _is_late(value: object) -> bool:
+    if isinstance(value, dict):
+        return any(_is_late(v) for v in value.values())
+    if isinstance(value, list):
+        return any(_is_late(v) for v in value)
+    return has_expression(value) and any(name[0] in LATE for name in names_in(str(value)))
+
+
+def _missing_hint(message: str) -> str:
+    return "Set the environment variable, or give a default: ${{ env.NAME | default('…') }}." if "undefined" in message or "no attribute" in message else ""
+
+
+def _first(error: ValidationError) -> str:
+    first = error.errors()[0]
+    where = ".".join(str(p) for p in first["loc"])
+    return f"{where}: {first['msg'].removeprefix('Value error, ')}"
+
+
+def _select(steps: Sequence[PlannedStep], selection: Selection) -> list[PlannedStep]:
+    ids = [s.id for s in steps]
+    asked = [*selection.only, *selection.skip, *([selection.first] if selection.first else [])]
+    for name in asked:
+        if name not in ids:
+            near = get_close_matches(name, ids, n=1)
+            raise UsageError(f"there is no step {name!r}", hint=f"Did you mean {near[0]}?" if near else f"Steps: {', '.join(ids)}.")
+    begin = ids.index(selection.first) if selection.first else 0
+    return [
+        replace(s, selected=i >= begin and s.id not in selection.skip and (not selection.only or s.id in selection.only))
+        for i, s in enumerate(steps)
+    ]

@@ -1,0 +1,111 @@
+"""The checks before a run: all of them, whatever the earlier ones said, changing nothing."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from deployguard.engine.plan import Plan, PlannedStep
+from deployguard.engine.target import rendered_environment
+from deployguard.errors import DeployguardError, StepTimedOut
+from deployguard.journal.state import RunState
+from deployguard.process import Result, base_environment, run
+from deployguard.runbook.quantities import spell
+from deployguard.secret import Secret
+from deployguard.steps.base import Context, Outcome, Progress, Target
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What one check said."""
+
+    id: str
+    uses: str
+    status: str
+    summary: str
+    hint: str = ""
+    line: int = 1
+    evidence: dict[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+def run_checks(
+    plan: Plan, target: Target, runs: Iterable[RunState], progressed: Callable[[str, Progress], None] = lambda *_: None
+) -> Iterator[Verdict]:
+    """Verdicts one by one, the environment's own requirements first."""
+    promoted = plan.target.requires.promoted_from
+    if promoted is not None:
+        line = plan.runbook.line(("environments", plan.environment, "requires", "promoted_from"))
+        yield _promotion(plan, promoted, list(runs), target.clock.now(), line)
+    for planned in plan.checks:
+        yield _run_check(planned, plan, target, progressed)
+
+
+def _run_check(
+    planned: PlannedStep, plan: Plan, target: Target, progressed: Callable[[str, Progress], None]
+) -> Verdict:
+    begun = time.monotonic()
+    context = read_only_context(planned, plan, target, progressed)
+    try:
+        outcome = planned.step().execute(context)
+    except DeployguardError as error:
+        outcome = Outcome(target.masker.mask_text(error.message), status="fail", hint=error.hint)
+    return Verdict(
+        planned.id, planned.uses, outcome.status, outcome.summary, outcome.hint, planned.line, outcome.evidence,
+        round(time.monotonic() - begun, 3),
+    )  # fmt: skip
+
+
+def read_only_context(
+    planned: PlannedStep,
+    plan: Plan,
+    target: Target,
+    progressed: Callable[[str, Progress], None] = lambda *_: None,
+) -> Context:
+    """A context without lease and folder: for checks and previews, which write nothing."""
+    known = {n: target.secrets.get(n) for n in target.secrets.names() if f"secrets.{n}" in str(planned.spec.env)}
+    timeout = planned.spec.timeout if planned.spec.timeout is not None else 600.0
+
+    def command(argv: list[str], *, cwd: Path, env: Mapping[str, str | Secret]) -> Result:
+        result = run(argv, cwd=cwd, env={**base_environment(), **env}, timeout=timeout, masker=target.masker)
+        if result.timed_out:
+            raise StepTimedOut(f"{planned.id} was not done in {spell(timeout)}", tail=result.tail)
+        return result
+
+    return Context(
+        target=target, run="preflight", step=planned.id, fence=0,
+        pulse=lambda progress: progressed(planned.id, progress), run_command=command,
+        env=rendered_environment(planned.spec.env, plan.names, known),
+    )  # fmt: skip
+
+
+def _promotion(plan: Plan, source: str, runs: list[RunState], now: datetime, line: int) -> Verdict:
+    """Whether the same change succeeded where it must succeed first: asked of the journal, not claimed."""
+    within = plan.target.requires.within
+    reason = f"the journal has no run in {source}"
+    for state in reversed([r for r in runs if r.environment == source]):
+        age = (now - datetime.fromisoformat(state.ended or state.at)).total_seconds()
+        why = _why_not(plan, state, age, within)
+        if not why:
+            summary = f"run {state.id} brought the same commit and runbook to {source} {spell(age)} ago"
+            evidence = {"run": state.id, "environment": source, "commit": state.started.commit, "digest": plan.runbook.digest}
+            return Verdict("promotion", "promotion", "pass", summary, line=line, evidence=evidence)
+        reason = f"run {state.id} in {source} {why}"
+        if state.state == "succeeded":
+            break
+    hint = f"Run 'deployguard deploy --env {source}' with this commit and this runbook first."
+    return Verdict("promotion", "promotion", "fail", f"not promoted from {source}: {reason}", hint, line)
+
+
+def _why_not(plan: Plan, state: RunState, age: float, within: float) -> str:
+    if state.state != "succeeded":
+        return f"ended as {state.state}"
+    if state.started.runbook_digest != plan.runbook.digest:
+        return "was made with another version of the runbook"
+    if state.started.commit != plan.commit:
+        return f"brought another commit ({(state.started.commit or 'none')[:12]})"
+    if state.started.settings.get("selection"):
+        return "left out some of the steps"
+    return f"is {spell(age)} old, more than {spell(within)}" if age > within else ""

@@ -1,0 +1,132 @@
+"""Plan → Target: the environment with its secrets, application and database within reach."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from deployguard.clock import Clock
+from deployguard.engine.plan import Plan
+from deployguard.errors import Refused, RunbookError
+from deployguard.journal.home import Home
+from deployguard.masking import Masker
+from deployguard.rows.application import Application
+from deployguard.runbook.expressions import ExpressionError, render, render_environment
+from deployguard.runbook.load import LoadedRunbook
+from deployguard.secret import Secret
+from deployguard.secret_sources import SOURCES
+from deployguard.steps.base import Secrets, Target
+
+
+def make_target(plan: Plan, home: Home, clock: Clock) -> Target:
+    """Everything that steps need to know of the environment.
+
+    Secrets that can be fetched are fetched now, so that every output is masked from
+    the first byte; one that cannot be is reported by the step that needs it.
+
+    Raises:
+        RunbookError: an expression in the environment's entry has no value.
+    """
+    spec, entry = plan.runbook.spec, plan.target
+    project = plan.runbook.file.resolve().parent
+    directory = directory_of(plan.runbook, plan.environment, plan.names)
+    secrets = _secrets(plan, project)
+    known = _fetched(secrets)
+    masker = Masker([s for s in known.values() if s.reveal()])
+    return Target(
+        environment=plan.environment,
+        directory=directory,
+        project=project,
+        home=home,
+        secrets=secrets,
+        masker=masker,
+        clock=clock,
+        database_url=_database(plan, known),
+        keys=tuple(name for name in spec.encryption.keys if name in spec.secrets),
+        commit=plan.commit,
+        remote=spec.code.remote if spec.code else "origin",
+        branch=spec.code.branch if spec.code else "main",
+        application_parts=_application(plan, directory, known),
+    )
+
+
+def directory_of(runbook: LoadedRunbook, environment: str, names: Mapping[str, Any]) -> Path:
+    """The environment's working copy.
+
+    Raises:
+        RunbookError: its expression has no value.
+    """
+    try:
+        text = str(render(runbook.spec.environments[environment].directory, names))
+    except ExpressionError as error:
+        path = ("environments", environment, "directory")
+        hint = "Set the environment variable that names the working copy."
+        raise RunbookError([runbook.document.problem(str(error), path, hint)]) from None
+    return (runbook.file.resolve().parent / text).resolve()
+
+
+def _rendered(plan: Plan, value: str, key: str) -> Any:  # noqa: ANN401
+    try:
+        return render(value, plan.names)
+    except ExpressionError as error:
+        raise RunbookError([plan.runbook.document.problem(str(error), ("environments", plan.environment, key))]) from None
+
+
+def _secrets(plan: Plan, project: Path) -> Secrets:
+    declared = {**plan.runbook.spec.secrets, **plan.target.secrets}
+    fetchers: dict[str, Callable[[], Secret]] = {}
+    places: dict[str, str] = {}
+    for name, where in declared.items():
+        source = SOURCES[where.source].model_validate(render(where.model_extra or {}, plan.names))
+        fetchers[name] = lambda source=source, name=name: source.fetch(name, base=project)
+        places[name] = source.describe()
+    return Secrets(fetchers, places)
+
+
+def _fetched(secrets: Secrets) -> dict[str, Secret]:
+    found: dict[str, Secret] = {}
+    for name in secrets.names():
+        try:
+            found[name] = secrets.get(name)
+        except Refused:
+            continue
+    return found
+
+
+def _database(plan: Plan, known: Mapping[str, Secret]) -> str | Secret | None:
+    url = plan.target.database
+    if url is None:
+        return None
+    try:
+        return render_environment(url, plan.names, known)
+    except ExpressionError as error:
+        path = ("environments", plan.environment, "database")
+        hint = "Set the variable that holds the database's URL."
+        raise RunbookError([plan.runbook.document.problem(str(error), path, hint)]) from None
+
+
+def _application(plan: Plan, directory: Path, known: Mapping[str, Secret]) -> Application | None:
+    django = plan.runbook.spec.django
+    if django is None:
+        return None
+    return Application(
+        python=directory / str(_rendered(plan, django.python, "python")),
+        manage=directory / str(_rendered(plan, django.manage, "manage")),
+        directory=directory,
+        env=rendered_environment(django.env, plan.names, known),
+    )
+
+
+def rendered_environment(
+    env: Mapping[str, str], names: Mapping[str, Any], known: Mapping[str, Secret]
+) -> dict[str, str | Secret]:
+    """Variables for a process; those that need a secret that is not there are left out.
+
+    The application then says itself, through the check that runs it, what it lacks.
+    """
+    rendered: dict[str, str | Secret] = {}
+    for name, value in env.items():
+        try:
+            rendered[name] = render_environment(value, names, known)
+        except (ExpressionError, KeyError):
+            continue
+    return rendered

@@ -1,0 +1,299 @@
+"""What a step kind is, and what it is given to work with.
+
+A kind is one class: its fields are the keys under `with:`, its methods are what
+happens, and the undo stands beside the do.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict
+
+from deployguard.clock import Clock
+from deployguard.databases import connect
+from deployguard.databases.base import Database
+from deployguard.errors import Refused
+from deployguard.journal.home import Home
+from deployguard.keys.keyring import Keyring
+from deployguard.masking import Masker
+from deployguard.process import Result
+from deployguard.rows.application import Application
+from deployguard.rows.discover import Discovery, discover
+from deployguard.secret import Secret
+
+JSON = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a step has to show for itself.
+
+    Attributes:
+        summary: one line for people.
+        status: pass, warn or fail. Only a check may fail this way; a step raises.
+        hint: what to do about a warning or failure.
+        evidence: facts for the report, plain JSON.
+        outputs: values for later steps' expressions, by the names the kind declares.
+        result: the command it ran last, if any: its exit status, tail and log go on record.
+    """
+
+    summary: str
+    status: str = "pass"
+    hint: str = ""
+    evidence: JSON = field(default_factory=dict)
+    outputs: JSON = field(default_factory=dict)
+    result: Result | None = None
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What a step would do, found out without changing a byte.
+
+    Attributes:
+        verdict: `would run`, `already done`, or `unknown` with the reason in `summary`.
+        commands: argv of what it would run, as text.
+        rows, bytes, seconds: how much there is to do, where that can be told.
+    """
+
+    verdict: str = "would run"
+    summary: str = ""
+    commands: tuple[str, ...] = ()
+    rows: int | None = None
+    bytes: int | None = None
+    seconds: float | None = None
+    evidence: JSON = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a long piece of work is."""
+
+    label: str
+    done: int
+    total: int | None = None
+    unit: str = "rows"
+    rate: float | None = None
+    """Units a second, lately."""
+    note: str = ""
+
+
+Pulse = Callable[[Progress], None]
+
+
+@dataclass
+class Secrets:
+    """The secrets an environment declares, fetched when first asked for."""
+
+    fetchers: Mapping[str, Callable[[], Secret]]
+    places: Mapping[str, str]
+    """Where each is kept, in words."""
+    _known: dict[str, Secret] = field(default_factory=dict)
+
+    def get(self, name: str) -> Secret:
+        """One secret.
+
+        Raises:
+            Refused: it is not declared, or its source would not give it.
+        """
+        if name not in self._known:
+            if name not in self.fetchers:
+                raise Refused(f"the secret {name} is not declared", hint=f"Add {name} under secrets: in the runbook.")
+            self._known[name] = self.fetchers[name]()
+        return self._known[name]
+
+    def place(self, name: str) -> str:
+        """Where the secret is kept, in words fit for a report."""
+        return self.places.get(name, "nowhere")
+
+    def names(self) -> tuple[str, ...]:
+        """All declared names, in the runbook's order."""
+        return tuple(self.fetchers)
+
+
+@dataclass(frozen=True)
+class Target:
+    """The environment as steps see it.
+
+    Attributes:
+        directory: the working copy that runs there.
+        project: the runbook's folder; relative paths of the runbook begin here.
+        database_url: None where the environment has no database.
+        keys: names of the field-encryption keys among the secrets, newest first.
+        commit: the commit this run is to bring there; None without `code:`.
+        home: deployguard's own folder; nothing of it exists yet in a preflight.
+    """
+
+    environment: str
+    directory: Path
+    project: Path
+    home: Home
+    secrets: Secrets
+    masker: Masker
+    clock: Clock
+    database_url: str | Secret | None = None
+    keys: tuple[str, ...] = ()
+    commit: str | None = None
+    remote: str = "origin"
+    branch: str = "main"
+    application_parts: Application | None = None
+
+    @property
+    def application(self) -> Application:
+        """The Django application.
+
+        Raises:
+            Refused: the runbook names none.
+        """
+        if self.application_parts is None:
+            raise Refused("the runbook names no Django application", hint="Add django: with manage: and python:.")
+        return self.application_parts
+
+    def connect(self, *, read_only: bool = False) -> Database:
+        """A new connection to the environment's database.
+
+        Raises:
+            Refused: there is none, or it cannot be opened.
+        """
+        if self.database_url is None:
+            raise Refused(
+                f"the environment {self.environment} has no database", hint="Add database: to it in the runbook."
+            )
+        return connect(self.database_url, base=self.project, read_only=read_only)
+
+    @cached_property
+    def keyring(self) -> Keyring:
+        """The field-encryption keys, validated.
+
+        Raises:
+            Refused: one is missing or not a key.
+        """
+        found = [self.secrets.get(name) for name in self.keys]
+        if not found:
+            raise Refused("the runbook names no encryption key", hint="Add one under secrets: and encryption: keys:.")
+        return Keyring.from_secrets(found)
+
+
+@dataclass(frozen=True)
+class Context:
+    """What one execution of a step is given.
+
+    Attributes:
+        run: id of the run, or "preflight".
+        step: id of the step.
+        fence: fencing token of the run's lease; 0 when the step may change nothing.
+        before: what `capture` recorded before the first attempt.
+        folder: the run's own folder, private; None when nothing may be written.
+        pulse: call it between units of work, outside any transaction. It shows progress
+            and raises `Interrupted` or `LeaseLost`: it is the step's safe point.
+        run_command: run argv with the step's environment; its output goes to the log,
+            masked. It raises nothing for a failing command: look at the result.
+        sample: put one observation of a watched condition on record.
+        watched: seconds of watching that are on record from before a restart.
+    """
+
+    target: Target
+    run: str
+    step: str
+    fence: int
+    pulse: Pulse
+    run_command: Callable[..., Result]
+    before: JSON = field(default_factory=dict)
+    folder: Path | None = None
+    env: Mapping[str, str | Secret] = field(default_factory=dict)
+    sample: Callable[[str, bool, str, float], None] = lambda *_: None
+    watched: float = 0.0
+
+    def command(
+        self, argv: Sequence[str], *, cwd: Path | None = None, env: Mapping[str, str | Secret] | None = None
+    ) -> Result:
+        """Run a command to its end, in the working copy unless said otherwise."""
+        return self.run_command(list(argv), cwd=cwd or self.target.directory, env={**(env or {}), **self.env})
+
+    def manage(self, *arguments: str) -> Result:
+        """Run the application's manage.py with its own interpreter and environment."""
+        application = self.target.application
+        return self.command(application.manage_command(*arguments), env=application.env)
+
+    def discover(self) -> Discovery:
+        """Ask the application which of its columns are encrypted."""
+        return discover(self.target.application)
+
+
+class Step(BaseModel):
+    """A step kind. Subclass it, name it in `uses`, and list it in `steps.KINDS`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    uses: ClassVar[str]
+    check: ClassVar[bool] = False
+    """A check changes nothing: preflight runs it, dry run too."""
+    idempotent: ClassVar[bool] = False
+    """Executing twice is the same as once: an interrupted one is simply executed again."""
+    outputs: ClassVar[tuple[str, ...]] = ()
+    """Names that later steps may use as steps.ID.outputs.NAME."""
+    example: ClassVar[str] = ""
+    """YAML of a typical use, for the documentation."""
+
+    def preview(self, context: Context) -> Preview:  # noqa: ARG002 - kinds that can tell more do
+        """What `execute` would do. Changes nothing."""
+        return Preview()
+
+    def capture(self, context: Context) -> JSON:  # noqa: ARG002
+        """What the undo will need, read before anything is changed. Changes nothing."""
+        return {}
+
+    def is_done(self, context: Context) -> bool | None:  # noqa: ARG002
+        """Whether the effect is complete; None when that cannot be told. Changes nothing."""
+        return None
+
+    def execute(self, context: Context) -> Outcome:
+        """Do the work.
+
+        Raises:
+            StepFailed: it could not be done.
+        """
+        raise NotImplementedError
+
+    def compensate(self, context: Context) -> Outcome | None:  # noqa: ARG002
+        """Undo the work, complete or half made; twice is the same as once. None: there is nothing to undo."""
+        return None
+
+    def settle(self, context: Context) -> Outcome | None:  # noqa: ARG002
+        """After every step is undone: undo once more what the outgoing code wrote meanwhile."""
+        return None
+
+    def repeatable(self) -> bool:
+        """Whether an interrupted execution may simply be repeated."""
+        return self.idempotent or self.check
+
+    def reversible(self) -> bool:
+        """Whether the kind knows how to undo itself."""
+        return type(self).compensate is not Step.compensate
+
+
+class Check(Step):
+    """A step that only looks."""
+
+    check: ClassVar[bool] = True
+    idempotent: ClassVar[bool] = True
+
+    def preview(self, context: Context) -> Preview:
+        """A check may be run for real at any time."""
+        outcome = self.execute(context)
+        return Preview(summary=f"{outcome.status}: {outcome.summary}", evidence=outcome.evidence)
+
+
+def show(argv: Sequence[str]) -> str:
+    """A command as one line that could be pasted into a shell."""
+    import shlex  # noqa: PLC0415
+
+    return shlex.join(argv)
+
+
+def compact(value: object) -> str:
+    """A value in one line, for messages."""
+    return json.dumps(value, ensure_ascii=False, default=str)
