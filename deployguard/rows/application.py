@@ -16,9 +16,8 @@ from deployguard.errors import Refused, StepTimedOut
 from deployguard.process import Captured, base_environment, capture
 from deployguard.secret import Secret
 
-# Django starts in under a second; large sites with slow imports have been seen to take a minute.
 DEADLINE = 90.0
-"""Seconds that all answers together may take."""
+"""Seconds that all answers together may take. A small site needs 0.5; the rest is room for slow imports."""
 
 _PROBE = Path(__file__).with_name("probe.py")
 
