@@ -1,0 +1,181 @@
+"""Records of one run → what was tried, in order, and where it lies on the clock."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from deployguard.journal import events as e
+from deployguard.journal.base import Record
+from deployguard.journal.state import RunState, advance
+from deployguard.report.model import Attempt, Bar, Rows, StepPart
+from deployguard.report.prose import between, moment
+
+BARS = 60
+"""More bars than this are no picture any more: the longest are shown."""
+_ENTRIES = 12
+
+
+@dataclass(frozen=True)
+class History:
+    """One run, folded twice: its state, and the attempts that led there."""
+
+    state: RunState
+    records: tuple[Record, ...]
+    attempts: dict[str, list[Attempt]] = field(default_factory=dict)
+
+    @property
+    def begin(self) -> str:
+        """When it began."""
+        return self.state.at
+
+    @property
+    def end(self) -> str:
+        """When it ended, or the last that is on record of it."""
+        return self.state.ended or self.records[-1].at
+
+    def of(self, *kinds: type[e.Event]) -> Iterator[Record]:
+        """Its records of some kinds."""
+        return (r for r in self.records if isinstance(r.event, kinds))
+
+    def evidence(self, *uses: str) -> Iterator[dict[str, Any]]:
+        """Evidence of finished steps and checks of these kinds, in order."""
+        for record in self.of(e.StepFinished, e.CheckFinished):
+            match record.event:
+                case e.CheckFinished(uses=kind, evidence=found) if kind in uses:
+                    yield found
+                case e.StepFinished(step=step, evidence=found) if self.state.steps[step].uses in uses:
+                    yield found
+
+
+def read(records: Sequence[Record]) -> History:
+    """What one run's records say.
+
+    Raises:
+        Damaged: an event that no run could have recorded at that point.
+    """
+    state: RunState | None = None
+    attempts: dict[str, list[Attempt]] = {}
+    for record in records:
+        state = advance(state, record)
+        step = getattr(record.event, "step", None)
+        if step is not None:
+            _try(attempts.setdefault(step, []), record)
+    assert state is not None, "a run has at least its beginning on record"  # noqa: S101
+    return History(state, tuple(records), attempts)
+
+
+def _try(tried: list[Attempt], record: Record) -> None:
+    match record.event:
+        case e.StepStarted() as event:
+            tried.append(Attempt("step", event.attempt, record.at, "running", 0.0, tuple(event.commands)))
+        case e.CompensationStarted() as event:
+            tried.append(Attempt("undo", event.attempt, record.at, "running", 0.0, tuple(event.commands)))
+        case e.StepFinished() as event:
+            _end(
+                tried, record, "succeeded" if event.status == "pass" else event.status, event.seconds, summary=event.summary,
+                command_exit=event.command_exit, tail=event.tail, log=event.log, evidence=flat(event.evidence),
+            )  # fmt: skip
+        case e.StepFailed() as event:
+            _end(
+                tried, record, "failed", event.seconds, summary=event.error, hint=event.hint,
+                command_exit=event.command_exit, tail=event.tail, log=event.log,
+            )  # fmt: skip
+        case e.StepInterrupted() as event:
+            _end(tried, record, "interrupted", 0.0, summary=event.reason)
+        case e.StepWaiting() as event:
+            _end(tried, record, "waiting", 0.0, summary=event.reason)
+        case e.CompensationFinished() as event:
+            _end(
+                tried, record, "undone", event.seconds, summary=event.summary,
+                tail=event.tail, log=event.log, evidence=flat(event.evidence),
+            )  # fmt: skip
+        case e.CompensationFailed() as event:
+            _end(
+                tried,
+                record,
+                "not undone",
+                event.seconds,
+                summary=event.error,
+                hint=event.left,
+                tail=event.tail,
+                log=event.log,
+            )
+
+
+def _end(tried: list[Attempt], record: Record, state: str, seconds: float, **facts: Any) -> None:  # noqa: ANN401
+    if not tried or tried[-1].state not in {"running", "interrupted"}:
+        tried.append(Attempt("step", 0, record.at, "running", 0.0))
+    last = tried[-1]
+    tried[-1] = replace(last, state=state, seconds=seconds or between(last.begin, record.at), **facts)
+
+
+def flat(evidence: dict[str, Any]) -> Rows:
+    """Evidence as lines. Columns have a table of their own; long lists are cut, and say so."""
+    lines = ((key.replace("_", " "), _short(value)) for key, value in sorted(evidence.items()) if key != "columns")
+    return tuple((key, value) for key, value in lines if value)
+
+
+def _short(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:,.1f}"
+    if isinstance(value, dict):
+        return _listed([f"{k} {_short(v)}" for k, v in sorted(value.items()) if v != ""], ", ")
+    if isinstance(value, list):
+        return _listed([_short(v) for v in value], "; ")
+    return "none" if value is None else str(value)
+
+
+def _listed(parts: list[str], separator: str) -> str:
+    more = len(parts) - _ENTRIES
+    return separator.join(parts[:_ENTRIES]) + (f"{separator}and {more:,} more" if more > 0 else "")
+
+
+def parts(history: History) -> tuple[StepPart, ...]:
+    """Every step of the plan, in its order."""
+    about = {s["id"]: str(s.get("summary") or "") for s in history.state.started.steps}
+    return tuple(
+        StepPart(
+            number, step.id, step.uses, about[step.id], step.state, step.status, step.summary,
+            sum(a.seconds for a in history.attempts.get(step.id, ())), tuple(history.attempts.get(step.id, ())),
+        )
+        for number, step in enumerate(history.state.steps.values(), 1)
+    )  # fmt: skip
+
+
+def timeline(history: History, steps: Sequence[StepPart]) -> tuple[tuple[Bar, ...], int]:
+    """The longest stretches in order of time, and how many others there were."""
+    whole = between(history.begin, history.end) or 1.0
+    bars = list(_bars(history, steps, whole))
+    shown = sorted(
+        sorted(bars, key=lambda b: -b.seconds)[:BARS], key=lambda b: (_ROWS.index(b.row), moment(b.begin), b.number)
+    )
+    return tuple(shown), len(bars) - len(shown)
+
+
+_ROWS = ["Checks", "Steps", "Rollback"]
+
+
+def _bars(history: History, steps: Sequence[StepPart], whole: float) -> Iterator[Bar]:
+    previous = history.begin
+    for number, record in enumerate(history.of(e.CheckFinished), 1):
+        check = record.event
+        assert isinstance(check, e.CheckFinished)  # noqa: S101 - `of` gave nothing else
+        yield _bar("Checks", number, check.check, check.status, previous, check.seconds, history, whole)
+        previous = record.at
+    for step in steps:
+        for tried in step.attempts:
+            row = "Steps" if tried.kind == "step" else "Rollback"
+            seconds = tried.seconds if tried.state != "running" else between(tried.begin, history.end)
+            yield _bar(row, step.number, step.id, tried.state, tried.begin, seconds, history, whole)
+
+
+def _bar(
+    row: str, number: int, label: str, state: str, begin: str, seconds: float, history: History, whole: float
+) -> Bar:
+    left = min(100.0, between(history.begin, begin) / whole * 100)
+    width = min(100.0 - left, seconds / whole * 100)
+    return Bar(row, number, label, state, begin, seconds, round(left, 2), round(width, 2))

@@ -1,0 +1,103 @@
+"""The way back: what a rollback would do and in which order, or what it did."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from deployguard.journal import events as e
+from deployguard.journal.state import StepState
+from deployguard.report.history import History
+from deployguard.report.model import Left, Rollback, UndoLine
+from deployguard.report.prose import Prose, clock, say
+
+
+def rollback(history: History) -> Rollback | None:
+    """The section on going back; None where nothing was ever begun."""
+    begun = [s for s in history.state.steps.values() if s.attempts]
+    if not begun:
+        return None
+    run, complete = history.state.id, history.state.state == "rolled_back"
+    backup = next(iter(list(history.evidence("backup.create"))[-1:]), None)
+    return Rollback(
+        text=tuple(_story(history)),
+        command="" if complete else f"deployguard rollback {run}",
+        lines=tuple(_done(history)) if history.state.rolling_back else tuple(_open(history, begun)),
+        restore=tuple(_restore(backup)),
+        restore_command="" if complete or backup is None else f"deployguard rollback {run} --via restore",
+    )
+
+
+def _story(history: History) -> Iterator[Prose]:
+    started = history.state.rolling_back
+    if started is None:
+        yield say("Not rolled back. The command below undoes the steps one by one, last first, each on record.")
+        return
+    record = next(r for r in reversed(history.records) if r.event == started)
+    yield say(f"A rollback was begun by {{}} at {clock(record.at)}, last step first.", started.actor)
+    if started.reason:
+        yield ("Reason: ", started.reason)
+    if started.to:
+        yield say("Steps up to {} were to be kept.", started.to)
+    if history.state.state != "rolled_back":
+        yield say("It is not complete. The command below goes on where it stopped.")
+
+
+def _done(history: History) -> Iterator[UndoLine]:
+    last: dict[str, UndoLine] = {}
+    for record in history.of(e.CompensationStarted, e.CompensationFinished, e.CompensationFailed):
+        match record.event:
+            case e.CompensationStarted(step=step):
+                last.setdefault(step, UndoLine(step, "begun, with no end on record", "open"))
+            case e.CompensationFinished(step=step, summary=summary):
+                last[step] = UndoLine(step, summary, "undone")
+            case e.CompensationFailed(step=step, error=error):
+                last[step] = UndoLine(step, error, "not undone")
+    yield from last.values()
+    for step in reversed(history.state.steps.values()):
+        if step.had_effect and step.id not in last:
+            yield UndoLine(step.id, "not touched by the rollback", "kept")
+
+
+def _open(history: History, begun: list[StepState]) -> Iterator[UndoLine]:
+    plan = {s["id"]: s for s in history.state.started.steps}
+    when = _on_request(history.state.started.definition)
+    for step in reversed(begun):
+        undo = plan[step.id].get("rollback")
+        if step.id in when:
+            yield UndoLine(step.id, f"stays; {undo or 'restoring it'} is option 2")
+        elif undo:
+            yield UndoLine(step.id, f"{undo} undoes it" if undo != step.uses else f"{undo} knows its own undo")
+        else:
+            yield UndoLine(step.id, "nothing to undo")
+
+
+def _on_request(definition: dict[str, Any]) -> set[str]:
+    """Steps whose undo runs only when a person asks for it."""
+    return {
+        str(s.get("id") or s.get("uses"))
+        for s in definition.get("steps") or ()
+        if isinstance(s, dict) and (s.get("rollback") or {}).get("when") == "requested"
+    }
+
+
+def _restore(backup: dict[str, Any] | None) -> Iterator[Prose]:
+    if backup is None:
+        yield say("This run has no backup on record, so there is nothing to restore.")
+        return
+    taken = {"restored": "restored once to try it", "readable": "read back once", "written": "written, not tried"}
+    state = taken.get(str(backup.get("state")), "state unknown")
+    yield say(
+        f"Everything that was written to the database since then is lost. The backup: {{}} ({state}).",
+        backup.get("path"),
+    )
+
+
+def left(history: History) -> tuple[Left, ...]:
+    """What is for a person to do after a rollback that could not finish."""
+    failed: dict[str, Left] = {}
+    for record in history.of(e.CompensationFailed, e.CompensationFinished):
+        match record.event:
+            case e.CompensationFailed(step=step, error=error, left=todo):
+                failed[step] = Left(step, error, todo)
+            case e.CompensationFinished(step=step):
+                failed.pop(step, None)
+    return tuple(failed.values())
