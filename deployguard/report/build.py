@@ -6,13 +6,17 @@ from datetime import date, timedelta
 from deployguard.errors import UsageError
 from deployguard.journal import events as e
 from deployguard.journal.base import Record
+from deployguard.report.columns import columns, growth, undone
+from deployguard.report.compliance import compliance, residue, tasks
 from deployguard.report.history import History, parts, read, timeline
 from deployguard.report.model import CheckLine, DecisionLine, Report, StepPart, Task
-from deployguard.report.proof import columns, compliance, promises, residue, tasks
+from deployguard.report.proof import promises
 from deployguard.report.prose import Prose, between, clock, moment, say
 from deployguard.report.undo import left, rollback
-from deployguard.report.verdict import advice, departures, target, verdict
+from deployguard.report.verdict import advice, departures, preflight_only, target, verdict
 from deployguard.runbook.quantities import seconds, spell
+
+_PACKAGES = 20
 
 
 def build(records: Sequence[Record], run_id: str) -> Report:
@@ -36,15 +40,20 @@ def build(records: Sequence[Record], run_id: str) -> Report:
     bars, unshown = timeline(history, steps)
     changes = columns(history)
     return Report(
-        run=run_id, environment=started.environment, title=started.name, about=str(started.definition.get("summary") or ""),
-        verdict=verdict(history, changes), left=left(history), departures=tuple(departures(history)), next=tuple(advice(history)),
+        run=run_id, environment=started.environment, title=started.name, about=_about(history),
+        verdict=verdict(history, changes), left=left(history), departures=tuple(departures(history)),
+        next=tuple(advice(history)),
         facts=tuple(_facts(history, records)), timeline=bars, unshown=unshown,
-        changes=tuple(_changes(history)), columns=changes, checks=tuple(_checks(history)),
+        changes=(*_changes(history), *growth(changes)), columns=changes, checks=tuple(_checks(history)),
         decisions=tuple(_decisions(history)), steps=steps, rollback=rollback(history),
         promises=tuple(promises(history, changes)), residue=tuple(residue(history, changes, records)),
         checklist=tuple(_checklist(history)), compliance=tuple(compliance(history, changes)),
         integrity=tuple(_integrity(history, steps)),
     )  # fmt: skip
+
+
+def _about(history: History) -> str:
+    return str(history.state.started.definition.get("summary") or "")
 
 
 def _facts(history: History, journal: Sequence[Record]) -> Iterator[tuple[str, Prose]]:
@@ -81,6 +90,8 @@ def _promoted(history: History, journal: Sequence[Record]) -> Iterator[tuple[str
 
 def _changes(history: History) -> Iterator[tuple[str, Prose]]:
     """Code, packages and schema; the rows have a table of their own."""
+    if undone(history):
+        yield "Since then", say("A rollback began; what stands below is what was done before it.")
     for found in history.evidence("git.update"):
         yield (
             "Code",
@@ -89,10 +100,8 @@ def _changes(history: History) -> Iterator[tuple[str, Prose]]:
     for found in history.evidence("python.install"):
         names = [str(n) for n in [*(found.get("installed") or ()), *(found.get("changed") or ())]]
         if names:
-            yield (
-                "Packages",
-                say(", ".join(["{}"] * min(len(names), 20)) + (" and more" if len(names) > 20 else ""), *names[:20]),
-            )  # noqa: PLR2004
+            more = " and others" if len(names) > _PACKAGES else ""
+            yield "Packages", say(", ".join(["{}"] * len(names[:_PACKAGES])) + more, *names[:_PACKAGES])
     for found in history.evidence("django.migrate"):
         yield "Schema", say("{}: {} → {}", found.get("app"), found.get("from"), found.get("to"))
 
@@ -109,7 +118,7 @@ def _decisions(history: History) -> Iterator[DecisionLine]:
 
 
 def _checklist(history: History) -> Iterator[Task]:
-    done = history.state.ended if history.state.state == "succeeded" else None
+    done = history.state.ended if history.state.state == "succeeded" and not preflight_only(history) else None
     for task, due in tasks(history.state.started.definition):
         yield Task(task, _due(due, done))
 

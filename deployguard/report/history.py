@@ -71,8 +71,9 @@ def _try(tried: list[Attempt], record: Record) -> None:
         case e.CompensationStarted() as event:
             tried.append(Attempt("undo", event.attempt, record.at, "running", 0.0, tuple(event.commands)))
         case e.StepFinished() as event:
+            state = "succeeded" if event.status == "pass" else event.status
             _end(
-                tried, record, "succeeded" if event.status == "pass" else event.status, event.seconds, summary=event.summary,
+                tried, record, state, event.seconds, summary=event.summary,
                 command_exit=event.command_exit, tail=event.tail, log=event.log, evidence=flat(event.evidence),
             )  # fmt: skip
         case e.StepFailed() as event:
@@ -148,34 +149,30 @@ def parts(history: History) -> tuple[StepPart, ...]:
 
 def timeline(history: History, steps: Sequence[StepPart]) -> tuple[tuple[Bar, ...], int]:
     """The longest stretches in order of time, and how many others there were."""
-    whole = between(history.begin, history.end) or 1.0
-    bars = list(_bars(history, steps, whole))
-    shown = sorted(
-        sorted(bars, key=lambda b: -b.seconds)[:BARS], key=lambda b: (_ROWS.index(b.row), moment(b.begin), b.number)
-    )
-    return tuple(shown), len(bars) - len(shown)
+    bars = list(_bars(history, steps))
+    longest = sorted(bars, key=lambda b: -b.seconds)[:BARS]
+    shown = sorted(longest, key=lambda b: (_ROWS.index(b.row), moment(b.begin), b.number))
+    return tuple(_placed(bar, history) for bar in shown), len(bars) - len(shown)
 
 
 _ROWS = ["Checks", "Steps", "Rollback"]
 
 
-def _bars(history: History, steps: Sequence[StepPart], whole: float) -> Iterator[Bar]:
+def _bars(history: History, steps: Sequence[StepPart]) -> Iterator[Bar]:
     previous = history.begin
-    for number, record in enumerate(history.of(e.CheckFinished), 1):
-        check = record.event
-        assert isinstance(check, e.CheckFinished)  # noqa: S101 - `of` gave nothing else
-        yield _bar("Checks", number, check.check, check.status, previous, check.seconds, history, whole)
+    for record in history.of(e.CheckFinished):
+        if isinstance(check := record.event, e.CheckFinished):
+            yield Bar("Checks", 0, check.check, check.status, previous, check.seconds)
         previous = record.at
     for step in steps:
         for tried in step.attempts:
             row = "Steps" if tried.kind == "step" else "Rollback"
             seconds = tried.seconds if tried.state != "running" else between(tried.begin, history.end)
-            yield _bar(row, step.number, step.id, tried.state, tried.begin, seconds, history, whole)
+            yield Bar(row, step.number, step.id, tried.state, tried.begin, seconds)
 
 
-def _bar(
-    row: str, number: int, label: str, state: str, begin: str, seconds: float, history: History, whole: float
-) -> Bar:
-    left = min(100.0, between(history.begin, begin) / whole * 100)
-    width = min(100.0 - left, seconds / whole * 100)
-    return Bar(row, number, label, state, begin, seconds, round(left, 2), round(width, 2))
+def _placed(bar: Bar, history: History) -> Bar:
+    whole = between(history.begin, history.end) or 1.0
+    left = min(100.0, between(history.begin, bar.begin) / whole * 100)
+    width = min(100.0 - left, bar.seconds / whole * 100)
+    return replace(bar, left=round(left, 2), width=round(width, 2))

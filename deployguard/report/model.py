@@ -42,6 +42,7 @@ class Bar:
     Attributes:
         row: Checks, Steps or Rollback.
         begin: ISO 8601 in UTC.
+        number: of the step; 0 for a check.
         left, width: share of the whole run, in percent.
     """
 
@@ -51,8 +52,8 @@ class Bar:
     state: str
     begin: str
     seconds: float
-    left: float
-    width: float
+    left: float = 0.0
+    width: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,7 @@ class StepPart:
     @property
     def word(self) -> str:
         """Its state, with a success that warned called so."""
-        return "warn" if self.state == "succeeded" and self.status == "warn" else self.state
+        return "succeeded with a warning" if self.state == "succeeded" and self.status == "warn" else self.state
 
     @property
     def tries(self) -> int:

@@ -80,20 +80,17 @@ def _replace(path: Path, text: str) -> Path:
 
 @cache
 def _markdown() -> ImmutableSandboxedEnvironment:
-    made = _environment(
-        autoescape=False, finalize=lambda value: value if isinstance(value, _Safe) else markdown_text(_text(value))
-    )
+    made = _environment(autoescape=False, finalize=lambda value: value if isinstance(value, _Safe) else _line(value))
     made.filters |= {
         "cell": lambda value: _Safe(markdown_cell(_text(value))),
         "block": lambda value: _Safe(markdown_code_block(_text(value))),
         "code": lambda value: _Safe(_span(_text(value))),
         "code_cell": lambda value: _Safe(_cell_span(_text(value))),
-        "prose": lambda prose: _Safe(_prose(prose, _worded(markdown_text), _span)),
+        "prose": lambda prose: _Safe(_prose(prose, _worded(_line), _span)),
         "prose_cell": lambda prose: _Safe(_prose(prose, _worded(markdown_cell), _cell_span)),
         "mermaid": lambda value: _Safe(re.sub(r"[^A-Za-z0-9_. -]", "_", _text(value))[:40]),
         "begin": lambda bar: _Safe(moment(bar.begin).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3]),
         "milliseconds": lambda bar: _Safe(max(1, round(bar.seconds * 1000))),
-        "plain": lambda value: _Safe(_text(value)) if isinstance(value, int | float) else value,
     }
     return made
 
@@ -129,16 +126,17 @@ def _environment(*, autoescape: bool, finalize: Callable[[Any], Any]) -> Immutab
 
 _MARKS = {
     "pass": "✓", "succeeded": "✓", "undone": "✓", "compensated": "✓", "proven": "✓",
-    "warn": "!", "not proven": "!", "interrupted": "!", "waiting": "…", "running": "…", "compensating": "…", "open": "…",
+    "warn": "!", "not proven": "!", "interrupted": "!", "waiting": "…", "running": "…",
+    "compensating": "…", "open": "…",
     "fail": "✗", "failed": "✗", "stuck": "✗", "not undone": "✗", "contradicted": "✗",
-    "skip": "–", "skipped": "–", "pending": "·", "kept": "·",
+    "skip": "-", "skipped": "-", "pending": "·", "kept": "·",
 }  # fmt: skip
 """A mark beside the word, never instead of it."""
 
 
 _TONES = {"✓": "good", "!": "wait", "…": "wait", "✗": "bad"}
 _WORDS = {
-    "warn": "succeeded with a warning", "pending": "not begun", "compensating": "being undone",
+    "warn": "warning", "pending": "not begun", "compensating": "being undone",
     "compensated": "undone", "stuck": "not undone",
 }  # fmt: skip
 
@@ -165,6 +163,15 @@ def _prose(prose: Prose, wording: Callable[[str], str], code: Callable[[str], st
     return "".join(code(part.text) if isinstance(part, Code) else wording(part) for part in prose)
 
 
+def _line(value: object) -> str:
+    return markdown_text(_one_line(_text(value)))
+
+
+def _one_line(text: str) -> str:
+    # two blanks at the end of a line would be a line break, a blank line the end of a paragraph
+    return re.sub(r"[ \t\n]+", " ", text).strip(" ")
+
+
 def _worded(escaped: Callable[[str], str]) -> Callable[[str], str]:
     return lambda text: text if isinstance(text, Wording) else escaped(text)
 
@@ -179,7 +186,7 @@ def _escaped(text: str) -> str:
 
 def _span(text: str) -> str:
     """A code span, with more backticks than any run in the text."""
-    line = " ".join(visible(text).split()) or " "
+    line = visible(_one_line(text)) or " "
     fence = "`" * (max((len(run) for run in re.findall("`+", line)), default=0) + 1)
     pad = " " if line[0] in "` " or line[-1] in "` " else ""
     return f"{fence}{pad}{line}{pad}{fence}"

@@ -34,7 +34,7 @@ def _story(history: History) -> Iterator[Prose]:
     record = next(r for r in reversed(history.records) if r.event == started)
     yield say(f"A rollback was begun by {{}} at {clock(record.at)}, last step first.", started.actor)
     if started.reason:
-        yield ("Reason: ", started.reason)
+        yield (*say("Reason: "), started.reason.rstrip("."), *say("."))
     if started.to:
         yield say("Steps up to {} were to be kept.", started.to)
     if history.state.state != "rolled_back":
@@ -52,9 +52,9 @@ def _done(history: History) -> Iterator[UndoLine]:
             case e.CompensationFailed(step=step, error=error):
                 last[step] = UndoLine(step, error, "not undone")
     yield from last.values()
-    for step in reversed(history.state.steps.values()):
-        if step.had_effect and step.id not in last:
-            yield UndoLine(step.id, "not touched by the rollback", "kept")
+    for kept in reversed(history.state.steps.values()):
+        if kept.had_effect and kept.id not in last:
+            yield UndoLine(kept.id, "not touched by the rollback", "kept")
 
 
 def _open(history: History, begun: list[StepState]) -> Iterator[UndoLine]:
@@ -86,7 +86,7 @@ def _restore(backup: dict[str, Any] | None) -> Iterator[Prose]:
     taken = {"restored": "restored once to try it", "readable": "read back once", "written": "written, not tried"}
     state = taken.get(str(backup.get("state")), "state unknown")
     yield say(
-        f"Everything that was written to the database since then is lost. The backup: {{}} ({state}).",
+        f"It loses everything written to the database since the backup was taken: {{}} ({state}).",
         backup.get("path"),
     )
 

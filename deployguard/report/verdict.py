@@ -88,8 +88,8 @@ def _of_state(history: History) -> Iterator[Prose]:
         case "waiting":
             yield say(f"{{}} in {{}} waits, and no process is needed meanwhile: {_tally(history)}.", name, where)
             for waiting in state.waiting_for:
-                until = f" Until {clock(waiting.until)}." if waiting.until else ""
-                yield (*say("{}: ", waiting.step), waiting.reason, until)
+                until = f" Not before {clock(waiting.until)}." if waiting.until else ""
+                yield (*say("{}: ", waiting.step), waiting.reason.rstrip("."), *say("." + until))
         case "interrupted":
             yield say(f"{{}} in {{}} was stopped on the way and can be resumed: {_tally(history)}.", name, where)
             yield from _because(state.reason)
@@ -99,7 +99,7 @@ def _of_state(history: History) -> Iterator[Prose]:
 
 def _because(reason: str) -> Iterator[Prose]:
     if reason:
-        yield ("Reason: ", reason.rstrip("."), ".")
+        yield (*say("Reason: "), reason.rstrip("."), *say("."))
 
 
 def _tally(history: History) -> str:

@@ -8,6 +8,8 @@ from deployguard.journal.base import Record
 RUN = "production-20260306-140502-9f2c"
 STAGING = "staging-20260305-101500-a1b2"
 COLUMNS = [("web_profile", "email"), ("web_profile", "discord_username"), ("web_order", "shipping_address")]
+MIGRATION = "0063_add_encryption_to_personal_data"
+PLAINTEXT = "3 values of web_order.shipping_address are plaintext"
 STEPS = [
     ("backup", "backup.create", "Take a backup, restore it, compare it", "backup.restore"),
     ("code", "git.update", "Bring the new commit", "git.update"),
@@ -52,14 +54,27 @@ class Story:
 
     def start(self, steps=STEPS, definition=DEFINITION, **facts):
         usual = {
-            "environment": self.environment, "name": "encrypt-personal-data", "runbook_digest": "3f" * 32, "plan_digest": "a7" * 32,
-            "commit": "4be1c02f9d7a6c55e0b8d1f3a2c4e6f8091a2b3c", "actor": "anna", "host": "app-1", "version": "0.1.0",
-            "target": {"engine": "sqlite", "version": "3.45.1", "database": "/srv/site/db.sqlite3", "host": "app-1", "server_id": "e41d7c"},
+            "environment": self.environment,
+            "name": "encrypt-personal-data",
+            "runbook_digest": "3f" * 32,
+            "plan_digest": "a7" * 32,
+            "commit": "4be1c02f9d7a6c55e0b8d1f3a2c4e6f8091a2b3c",
+            "actor": "anna",
+            "host": "app-1",
+            "version": "0.1.0",
+            "target": {
+                "engine": "sqlite",
+                "version": "3.45.1",
+                "database": "/srv/site/db.sqlite3",
+                "host": "app-1",
+                "server_id": "e41d7c",
+            },
             "definition": definition,
             "steps": [
-                {"id": i, "uses": u, "summary": s, "idempotent": True, "rollback": r, "commands": []} for i, u, s, r in steps
+                {"id": i, "uses": u, "summary": s, "idempotent": True, "rollback": r, "commands": []}
+                for i, u, s, r in steps
             ],
-        }  # fmt: skip
+        }
         return self.add(e.RunStarted(**{**usual, **facts}))
 
     def check(self, name, summary, status="pass", hint="", seconds=0.2, **evidence):
@@ -97,39 +112,75 @@ class Story:
     def until_encrypted(self):
         self.start().checks()
         self.step(
-            "backup", "5,000 people in 3.1 MiB, restored and compared", seconds=2.2,
+            "backup",
+            "5,000 people in 3.1 MiB, restored and compared",
+            seconds=2.2,
             evidence={
-                "path": f".deployguard/backups/{self.run}", "state": "restored", "bytes": 3_250_000, "encrypted": False,
-                "rows": {"web_profile": 5000, "web_order": 5000}, "manifest_sha256": "c0ffee" * 10 + "beef", "recipients": [],
+                "path": f".deployguard/backups/{self.run}",
+                "state": "restored",
+                "bytes": 3_250_000,
+                "encrypted": False,
+                "rows": {"web_profile": 5000, "web_order": 5000},
+                "manifest_sha256": "c0ffee" * 10 + "beef",
+                "recipients": [],
             },
-        )  # fmt: skip
+        )
         self.step(
-            "code", "1a2b3c4d5e6f → 4be1c02f9d7a (2 commits)", "git fetch origin", "git merge --ff-only 4be1c02f9d7a",
-            evidence={"from": "1a2b3c4d5e6f7081", "to": "4be1c02f9d7a6c55", "subject": "Encrypt personal data", "commits": 2},
-        )  # fmt: skip
+            "code",
+            "1a2b3c4d5e6f → 4be1c02f9d7a (2 commits)",
+            "git fetch origin",
+            "git merge --ff-only 4be1c02f9d7a",
+            evidence={
+                "from": "1a2b3c4d5e6f7081",
+                "to": "4be1c02f9d7a6c55",
+                "subject": "Encrypt personal data",
+                "commits": 2,
+            },
+        )
         self.begin("dependencies", "pip install -r requirements.txt")
         self.add(
             e.StepFailed(
-                step="dependencies", attempt=1, error="pip install: exit status 1", hint="The index could not be reached.", final=False,
-                command_exit=1, tail="ERROR: Could not reach the index\nERROR: giving up", log=f"runs/{self.run}/dependencies.log", seconds=4.0,
+                step="dependencies",
+                attempt=1,
+                error="pip install: exit status 1",
+                hint="The index could not be reached.",
+                final=False,
+                command_exit=1,
+                tail="ERROR: Could not reach the index\nERROR: giving up",
+                log=f"runs/{self.run}/dependencies.log",
+                seconds=4.0,
             ),
             after=4.0,
-        )  # fmt: skip
+        )
         self.begin("dependencies", "pip install -r requirements.txt", attempt=2)
         self.finish(
-            "dependencies", "cryptography 45.0.1, django-encrypted-model-fields 0.6.5", 6.4, attempt=2, command_exit=0,
-            evidence={"tool": "pip", "installed": ["cryptography 45.0.1", "django-encrypted-model-fields 0.6.5"], "changed": []},
-        )  # fmt: skip
+            "dependencies",
+            "cryptography 45.0.1, django-encrypted-model-fields 0.6.5",
+            6.4,
+            attempt=2,
+            command_exit=0,
+            evidence={
+                "tool": "pip",
+                "installed": ["cryptography 45.0.1", "django-encrypted-model-fields 0.6.5"],
+                "changed": [],
+            },
+        )
         self.step(
-            "migrate", "web: 0062 → 0063", "python manage.py migrate web 0063 --noinput", command_exit=0, seconds=1.7,
+            "migrate",
+            "web: 0062 → 0063",
+            "python manage.py migrate web 0063 --noinput",
+            command_exit=0,
+            seconds=1.7,
             tail="Running migrations:\n  Applying web.0063_add_encryption_to_personal_data... OK",
-            evidence={"app": "web", "from": "0062_order", "to": "0063_add_encryption_to_personal_data", "applied": ["0063_add_encryption_to_personal_data"]},
-        )  # fmt: skip
+            evidence={"app": "web", "from": "0062_order", "to": MIGRATION, "applied": [MIGRATION]},
+        )
         self.step("dry-run", "13,500 of 15,000 values to encrypt", evidence={"columns": counts(), "rows": 13500})
         return self.step(
-            "encrypt", "13,500 values encrypted", seconds=9.3,
+            "encrypt",
+            "13,500 values encrypted",
+            seconds=9.3,
             evidence={"columns": worked(), "rows": 13500, "seconds": 9.3, "rate": 1451.6, "passes": 2},
-        )  # fmt: skip
+        )
 
     def until_watched(self):
         self.until_encrypted()
@@ -149,24 +200,24 @@ class Story:
     def fail_verify(self):
         self.until_encrypted().begin("verify")
         return self.add(
-            e.StepFailed(step="verify", attempt=1, error="3 values of web_order.shipping_address are plaintext", hint="Stop what writes there.", seconds=1.2),
+            e.StepFailed(step="verify", attempt=1, error=PLAINTEXT, hint="Stop what writes there.", seconds=1.2),
             after=1.2,
-        )  # fmt: skip
+        )
 
     def undo(self, *steps, stuck=""):
-        self.add(
-            e.RollbackStarted(reason="3 values of web_order.shipping_address are plaintext", actor="anna"), after=0.1
-        )
+        self.add(e.RollbackStarted(reason=PLAINTEXT, actor="anna"), after=0.1)
         for step in steps:
             self.add(e.CompensationStarted(step=step, uses="x", attempt=1), after=0.1)
             if step == stuck:
                 self.add(
                     e.CompensationFailed(
-                        step=step, error="somebody has edited web/models.py since", left="Put web/models.py aside, then run the command below.",
+                        step=step,
+                        error="somebody has edited web/models.py since",
+                        left="Put web/models.py aside, then run the command below.",
                         seconds=0.4,
                     ),
                     after=0.4,
-                )  # fmt: skip
+                )
             else:
                 self.add(
                     e.CompensationFinished(
@@ -184,11 +235,21 @@ def counts(*, encrypted=False):
     tokens = {"plaintext": 0, "primary": 4600} if encrypted else {"plaintext": 4500, "primary": 100}
     return [
         {
-            "table": t, "column": c, "rows": 5000, "null": 300, "empty": 100, "older": 0, "unknown": 0, "nested": 0,
-            "bytes": 552_000 if encrypted else 96_000, "bytes_after": 552_000, "too_wide": 0, **tokens,
+            "table": t,
+            "column": c,
+            "rows": 5000,
+            "null": 300,
+            "empty": 100,
+            "older": 0,
+            "unknown": 0,
+            "nested": 0,
+            "bytes": 552_000 if encrypted else 96_000,
+            "bytes_after": 552_000,
+            "too_wide": 0,
+            **tokens,
         }
         for t, c in COLUMNS
-    ]  # fmt: skip
+    ]
 
 
 def worked():
@@ -206,9 +267,14 @@ def staged():
 def succeeded():
     story = Story(records=staged()).until_watched()
     story.finish(
-        "monitor", "2 conditions held for 24 h 00 min", 6.0,
-        evidence={"seconds": 86400.0, "conditions": [{"name": "log app.log", "ok": True, "samples": 2880, "failures": 0, "worst": ""}]},
-    )  # fmt: skip
+        "monitor",
+        "2 conditions held for 24 h 00 min",
+        6.0,
+        evidence={
+            "seconds": 86400.0,
+            "conditions": [{"name": "log app.log", "ok": True, "samples": 2880, "failures": 0}],
+        },
+    )
     return story.end("succeeded")
 
 
@@ -231,7 +297,7 @@ def rollback_incomplete():
 
 
 def failed():
-    return Story().fail_verify().end("failed", "3 values of web_order.shipping_address are plaintext")
+    return Story().fail_verify().end("failed", PLAINTEXT)
 
 
 def dead():
@@ -291,6 +357,17 @@ def overridden():
 ALL = {
     f.__name__: f
     for f in (
-        succeeded, rolled_back, rollback_incomplete, failed, dead, interrupted, waiting, refused, preflight, nothing_to_do, running, overridden,
+        succeeded,
+        rolled_back,
+        rollback_incomplete,
+        failed,
+        dead,
+        interrupted,
+        waiting,
+        refused,
+        preflight,
+        nothing_to_do,
+        running,
+        overridden,
     )
-}  # fmt: skip
+}
