@@ -7,12 +7,17 @@ from deployguard.report.history import History
 from deployguard.report.model import ColumnChange
 from deployguard.report.prose import Prose, say, size
 
+_WRITES = ("encryption.encrypt", "encryption.rotate", "encryption.decrypt")
+
 
 def columns(history: History) -> tuple[ColumnChange, ...]:
     """Every encrypted column that anything on record speaks of."""
-    before = _counted(history.evidence("encryption.plan")) or _counted(history.evidence("encryption.readiness"))
-    after = {} if undone(history) else _counted(history.evidence("encryption.verify"))
-    worked = _worked(history.evidence("encryption.encrypt", "encryption.rotate"))
+    # a count tells of before only if nothing was written yet, and of after only if nothing was written since
+    first, last = history.worked(*_WRITES)
+    before = _counted(history.evidence("encryption.plan", before=first))
+    before = before or _counted(history.evidence("encryption.readiness", before=first))
+    after = {} if undone(history) else _counted(history.evidence("encryption.verify", after=last))
+    worked = _worked(history.evidence(*_WRITES))
     names = dict.fromkeys([*before, *worked, *after])
     return tuple(_change(name, before.get(name, {}), worked.get(name, {}), after.get(name, {})) for name in names)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from math import inf
 from typing import Any
 
 from deployguard.journal import events as e
@@ -37,14 +38,25 @@ class History:
         """Its records of some kinds."""
         return (r for r in self.records if isinstance(r.event, kinds))
 
-    def evidence(self, *uses: str) -> Iterator[dict[str, Any]]:
-        """Evidence of finished steps and checks of these kinds, in order."""
+    def evidence(self, *uses: str, after: int = 0, before: float = inf) -> Iterator[dict[str, Any]]:
+        """Evidence of finished steps and checks of these kinds, in order, from between two numbers of the journal."""
         for record in self.of(e.StepFinished, e.CheckFinished):
+            if not after < record.seq < before:
+                continue
             match record.event:
                 case e.CheckFinished(uses=kind, evidence=found) if kind in uses:
                     yield found
                 case e.StepFinished(step=step, evidence=found) if self.state.steps[step].uses in uses:
                     yield found
+
+    def worked(self, *uses: str) -> tuple[float, int]:
+        """Numbers of the first and the last event of steps of these kinds; (inf, 0) where there was none."""
+        found = [r.seq for r in self.records if self._uses(r) in uses]
+        return (found[0], found[-1]) if found else (inf, 0)
+
+    def _uses(self, record: Record) -> str:
+        step = self.state.steps.get(getattr(record.event, "step", ""))
+        return step.uses if step else ""
 
 
 def read(records: Sequence[Record]) -> History:

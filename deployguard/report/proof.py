@@ -64,7 +64,7 @@ def _rows(changes: Sequence[ColumnChange]) -> Promise:
     if fewer:
         return Promise(
             promise, "not proven",
-            say("Fewer rows than before in {}. Deletions by the application meanwhile look the same.", ", ".join(fewer)),
+            say("Fewer rows than before in {}. Deletions by the application look the same.", ", ".join(fewer)),
         )  # fmt: skip
     same = all(c.rows[0] == c.rows[1] for c in changes)
     counts = f"{sum(c.rows[0] or 0 for c in changes):,} values before, {sum(c.rows[1] or 0 for c in changes):,} after"
@@ -84,18 +84,13 @@ def _plaintext(changes: Sequence[ColumnChange]) -> Promise:
     return Promise(
         promise,
         "proven",
-        say(f"All {seen:,} values were read again after the last write; none is plaintext."),
+        say(f"All {seen:,} values were read after this run's last write; none is plaintext."),
     )
 
 
 def _readable(history: History, changes: Sequence[ColumnChange]) -> Promise:
     promise = "Every encrypted value can be read"
-    hands = [
-        f
-        for r in history.of(e.CheckFinished, e.StepFinished)
-        if (f := getattr(r.event, "evidence", {})).get("handshake")
-    ]
-    shook = " The application and deployguard opened each other's tokens beforehand." if hands else ""
+    shook = " The application and deployguard opened each other's tokens beforehand." if _shook_hands(history) else ""
     if any(c.unknown[1] is None for c in changes):
         return Promise(promise, "not proven", say("No verification of every column is on record." + shook))
     bad = sum(c.unknown[1] or 0 for c in changes)
@@ -106,6 +101,14 @@ def _readable(history: History, changes: Sequence[ColumnChange]) -> Promise:
         )
     tokens = sum((c.encrypted[1] or 0) + (c.older[1] or 0) for c in changes)
     return Promise(promise, "proven", say(f"Each of {amount(tokens, 'token')} was opened with a known key.{shook}"))
+
+
+def _shook_hands(history: History) -> bool:
+    for record in history.of(e.CheckFinished, e.StepFinished):
+        found = getattr(record.event, "evidence", {}).get("handshake")
+        if found is True or (isinstance(found, dict) and found.get("ok") is True):
+            return True
+    return False
 
 
 def _restorable(backup: dict[str, Any] | None) -> Promise:

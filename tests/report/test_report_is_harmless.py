@@ -46,8 +46,9 @@ def poisoned(text):
     story.check("key.check", text, "warn", text, keys=[key])
     story.check("promotion", text, run=text, environment=text)
     columns = [{**c, "table": text, "column": text} for c in stories.counts()]
-    evidence = {"columns": columns, text: text, "list": [text], "nested": {text: text}, "path": text, "state": text, "manifest_sha256": text,
-                "from": text, "to": text, "subject": text, "app": text, "installed": [text], "changed": [text]}  # fmt: skip
+    words = ("path", "state", "manifest_sha256", "from", "to", "subject", "app")
+    evidence = {text: text, "nested": {text: text}, **dict.fromkeys(words, text)}
+    evidence |= {"columns": columns, "list": [text], "installed": [text], "changed": [text]}
     for step, *_ in stories.STEPS[:7]:
         story.begin(step, text, text).finish(step, text, evidence=evidence, tail=text, log=text, command_exit=3)
     story.add(e.DecisionTaken(step="verify", decision="override", who=text, why=text))
@@ -126,6 +127,19 @@ def test_no_text_at_all_creates_structure(text):
     assert no_controls(page)
 
 
+@pytest.mark.parametrize("name", ["a|b", "a\\|b", "`|`", "a||b|"])
+def test_a_pipe_in_a_column_name_stays_in_its_cell(name):
+    story = stories.succeeded()
+    for record in story.records:
+        for column in getattr(record.event, "evidence", {}).get("columns", []):
+            column["column"] = name
+    tokens = MarkdownIt("commonmark").enable("table").parse(render_markdown(build(story.records, story.run)))
+    cells = [t.children for t in tokens if t.type == "inline"]
+
+    at = next(i for i, cell in enumerate(cells) if [c.content for c in cell] == [f"web_profile.{name}"])
+    assert cells[at + 1][0].content == "5,000"
+
+
 @pytest.mark.parametrize("text", HOSTILE)
 def test_controls_are_shown_and_never_passed_on(text):
     report = poisoned(text)
@@ -140,6 +154,18 @@ def test_template_language_in_data_is_not_evaluated():
     assert "49" not in render_html(report).split("</style>")[1].replace("4,900", "")
     assert "{{7*7}}" in render_html(report)
     assert "`{{7*7}}`" in render_markdown(report)
+
+
+def test_what_is_only_for_the_undo_and_for_later_steps_is_not_told():
+    canary = "canary-4f1d"
+    unsaid = {"secrets": {"key": {"from": canary}}, "vars": {"v": canary}, "environments": {"e": canary}}
+    definition = {**stories.DEFINITION, **unsaid}
+    story = stories.Story().start(definition=definition)
+    story.add(e.StepStarted(step="code", uses="git.update", attempt=1, before={"commit": canary}))
+    story.finish("code", "done", outputs={"commit": canary})
+    report = build(story.end("succeeded").records, story.run)
+
+    assert canary not in render_markdown(report) + render_html(report)
 
 
 def test_the_page_asks_nobody_for_anything():

@@ -159,6 +159,27 @@ def test_a_verification_that_found_something_contradicts_the_promise(kind, promi
     assert found.status == "contradicted"
 
 
+def test_a_verification_from_before_the_last_write_proves_nothing():
+    story = stories.Story().until_encrypted()
+    story.step("verify", "fine", evidence={"columns": stories.counts(encrypted=True)})
+    story.begin("encrypt", attempt=2).finish("encrypt", "3 more", attempt=2, evidence={"columns": stories.worked()})
+
+    report = build(story.end("succeeded").records, story.run)
+
+    assert "proven" not in [p.status for p in report.promises[:3]]
+    assert "is not proven" in render_markdown(report).split("## ")[0]
+
+
+@pytest.mark.parametrize("handshake", [False, None, "refused", {"ok": False}])
+def test_a_handshake_that_did_not_work_is_not_claimed(handshake):
+    story = stories.succeeded()
+    for record in story.records:
+        if isinstance(record.event, e.CheckFinished) and "handshake" in record.event.evidence:
+            record.event.evidence["handshake"] = handshake
+
+    assert "each other's tokens" not in render_markdown(build(story.records, story.run))
+
+
 def test_fewer_rows_than_before_are_never_called_proven():
     story = stories.succeeded()
     verified = [
