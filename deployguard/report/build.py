@@ -8,7 +8,7 @@ from deployguard.journal import events as e
 from deployguard.journal.base import Record
 from deployguard.report.columns import columns, growth, undone
 from deployguard.report.compliance import compliance, residue, tasks
-from deployguard.report.history import History, parts, read, timeline
+from deployguard.report.history import History, parts, read, timeline, versions
 from deployguard.report.model import CheckLine, DecisionLine, Report, StepPart, Task
 from deployguard.report.proof import promises
 from deployguard.report.prose import Prose, between, clock, moment, say
@@ -98,7 +98,7 @@ def _changes(history: History) -> Iterator[tuple[str, Prose]]:
             (*say("{} → {} ", str(found.get("from"))[:12], str(found.get("to"))[:12]), str(found.get("subject") or "")),
         )
     for found in history.evidence("python.install"):
-        names = [str(n) for n in [*(found.get("installed") or ()), *(found.get("changed") or ())]]
+        names = [*map(str, found.get("installed") or ()), *versions(found.get("changed") or ())]
         if names:
             more = " and others" if len(names) > _PACKAGES else ""
             yield "Packages", say(", ".join(["{}"] * len(names[:_PACKAGES])) + more, *names[:_PACKAGES])

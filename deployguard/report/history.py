@@ -3,17 +3,20 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from math import inf
+from shlex import quote
 from typing import Any
 
 from deployguard.journal import events as e
 from deployguard.journal.base import Record
-from deployguard.journal.state import RunState, advance
+from deployguard.journal.state import RunState, StepState, advance
 from deployguard.report.model import Attempt, Bar, Rows, StepPart
 from deployguard.report.prose import between, moment
 
 BARS = 60
 """More bars than this are no picture any more: the longest are shown."""
 _ENTRIES = 12
+IN_DATABASE = frozenset({"django.migrate", "encryption.encrypt", "encryption.decrypt", "encryption.rotate"})
+"""Kinds whose whole effect stands in the database that a backup brings back."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,20 @@ class History:
     def end(self) -> str:
         """When it ended, or the last that is on record of it."""
         return self.state.ended or self.records[-1].at
+
+    @property
+    def undo_command(self) -> str:
+        """What takes the run back, or goes on doing so: by the same way and as far as was begun."""
+        begun = self.state.rolling_back
+        to = f" --to {quote(begun.to)}" if begun and begun.to else ""
+        via = f" --via {quote(begun.via)}" if begun and begun.via != "decrypt" else ""
+        return f"deployguard rollback {self.state.id}{to}{via}"
+
+    def undone_by_restore(self, step: StepState) -> bool:
+        """Whether a backup that was put back took the step's effect with it."""
+        begun = self.state.rolling_back
+        backups = (s.state for s in self.state.steps.values() if s.uses == "backup.create")
+        return begun is not None and begun.via == "restore" and step.uses in IN_DATABASE and "compensated" in backups
 
     def of(self, *kinds: type[e.Event]) -> Iterator[Record]:
         """Its records of some kinds."""
@@ -124,8 +141,31 @@ def _end(tried: list[Attempt], record: Record, state: str, seconds: float, **fac
 
 def flat(evidence: dict[str, Any]) -> Rows:
     """Evidence as lines. Columns have a table of their own; long lists are cut, and say so."""
-    lines = ((key.replace("_", " "), _short(value)) for key, value in sorted(evidence.items()) if key != "columns")
+    facts = {
+        key: versions(value) if isinstance(value, dict) and key == "changed" else value
+        for key, value in evidence.items()
+        if key != "columns"
+    }
+    lines = ((key.replace("_", " "), _short(value)) for key, value in sorted(facts.items()))
     return tuple((key, value) for key, value in lines if value)
+
+
+def versions(changed: object) -> list[str]:
+    """Packages that were changed: as they are listed, or from name → [former, new version]."""
+    if isinstance(changed, dict):
+        return [_version(str(name), pair) for name, pair in sorted(changed.items())]
+    return [str(name) for name in changed] if isinstance(changed, list) else []
+
+
+def _version(name: str, change: object) -> str:
+    match change:
+        case [None, new]:
+            return f"{name} {_short(new)}"
+        case [_, None]:
+            return f"{name} removed"
+        case [old, new]:
+            return f"{name} {_short(old)} → {_short(new)}"
+    return f"{name} {_short(change)}"
 
 
 def _short(value: object) -> str:

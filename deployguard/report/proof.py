@@ -41,14 +41,18 @@ def _taken_back(history: History) -> Promise:
     return Promise("The former state is back", "proven", say(evidence))
 
 
-_ONLY_LOOKS = frozenset({"backup.create", "encryption.plan", "encryption.verify", "encryption.readiness", "monitor"})
+_ONLY_LOOKS = frozenset({
+    "backup.create", "database.reachable", "disk.space", "django.check", "encryption.plan", "encryption.readiness",
+    "encryption.verify", "git.clean", "http", "key.check", "log", "monitor", "sql",
+})  # fmt: skip
 
 
 def _without_undo(history: History) -> Iterator[str]:
     """Steps that were begun, are not undone, and may have changed something."""
     plan = {s["id"]: s for s in history.state.started.steps}
     for step in history.state.steps.values():
-        if step.had_effect and step.uses not in _ONLY_LOOKS and not plan[step.id].get("check"):
+        looks = step.uses in _ONLY_LOOKS or plan[step.id].get("check")
+        if step.had_effect and not looks and not history.undone_by_restore(step):
             yield step.id
 
 

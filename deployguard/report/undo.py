@@ -19,9 +19,9 @@ def rollback(history: History) -> Rollback | None:
     backup = next(iter(list(history.evidence("backup.create"))[-1:]), None)
     return Rollback(
         text=tuple(_story(history)),
-        command="" if complete else f"deployguard rollback {run}",
+        command="" if complete else history.undo_command,
         lines=tuple(_done(history)) if history.state.rolling_back else tuple(_open(history, begun)),
-        restore=tuple(_restore(backup)),
+        restore=() if complete else tuple(_restore(backup)),
         restore_command="" if complete or backup is None else f"deployguard rollback {run} --via restore",
     )
 
@@ -32,7 +32,8 @@ def _story(history: History) -> Iterator[Prose]:
         yield say("Not rolled back. The command below undoes the steps one by one, last first, each on record.")
         return
     record = next(r for r in reversed(history.records) if r.event == started)
-    yield say(f"A rollback was begun by {{}} at {clock(record.at)}, last step first.", started.actor)
+    how = "by restoring the backup" if started.via == "restore" else "last step first"
+    yield say(f"A rollback was begun by {{}} at {clock(record.at)}, {how}.", started.actor)
     if started.reason:
         yield (*say("Reason: "), started.reason.rstrip("."), *say("."))
     if started.to:
@@ -53,7 +54,9 @@ def _done(history: History) -> Iterator[UndoLine]:
                 last[step] = UndoLine(step, error, "not undone")
     yield from last.values()
     for kept in reversed(history.state.steps.values()):
-        if kept.had_effect and kept.id not in last:
+        if kept.id not in last and history.undone_by_restore(kept):
+            yield UndoLine(kept.id, "went with the database that was restored", "undone")
+        elif kept.had_effect and kept.id not in last:
             yield UndoLine(kept.id, "not touched by the rollback", "kept")
 
 

@@ -1,6 +1,7 @@
 """The first paragraph: what happened, and what to do next, for every state a run can be in."""
 
 from collections.abc import Iterator, Sequence
+from shlex import quote
 from typing import Any
 
 from deployguard.journal import events as e
@@ -152,26 +153,29 @@ def _joined(value: object) -> str:
 def advice(history: History) -> Iterator[Advice]:
     """What to do next."""
     state = history.state
-    resume = f"deployguard deploy --resume --env {state.environment}"
-    undo = f"deployguard rollback {state.id}"
+    resume = f"deployguard deploy --resume --env {quote(state.environment)}"
+    undo = history.undo_command
     if preflight_only(history):
-        yield Advice(say("See what a deployment would do:"), f"deployguard plan --env {state.environment}")
+        yield Advice(say("See what a deployment would do:"), f"deployguard plan --env {quote(state.environment)}")
         return
     match state.state:
         case "succeeded":
             yield Advice(say("Work through the checklist at the end of this report."))
             yield Advice(
-                say("Look at every row again, at any time:"), f"deployguard data verify --env {state.environment}"
+                say("Look at every row again, at any time:"),
+                f"deployguard data verify --env {quote(state.environment)}",
             )
             yield Advice(say("Take it back, if it must be:"), undo)
         case "rolled_back":
             yield from _mend(history)
-            yield Advice(say("Then begin again:"), f"deployguard deploy --env {state.environment}")
+            yield Advice(say("Then begin again:"), f"deployguard deploy --env {quote(state.environment)}")
         case "refused":
             yield from _mend(history)
-            yield Advice(say("Then ask again:"), f"deployguard preflight --env {state.environment}")
+            yield Advice(say("Then ask again:"), f"deployguard preflight --env {quote(state.environment)}")
         case "rollback_incomplete":
             yield Advice(say("Do what is listed as left, then finish the rollback:"), undo)
+        case "running" | "interrupted" if state.rolling_back:
+            yield Advice(say("The rollback has not ended. If its process died, go on with it:"), undo)
         case "failed":
             yield from _mend(history)
             yield Advice(say("Then go on where it stopped:"), resume)

@@ -161,8 +161,7 @@ class Story:
             command_exit=0,
             evidence={
                 "tool": "pip",
-                "installed": ["cryptography 45.0.1", "django-encrypted-model-fields 0.6.5"],
-                "changed": [],
+                "changed": {"cryptography": ["44.0.2", "45.0.1"], "django-encrypted-model-fields": [None, "0.6.5"]},
             },
         )
         self.step(
@@ -204,8 +203,8 @@ class Story:
             after=1.2,
         )
 
-    def undo(self, *steps, stuck=""):
-        self.add(e.RollbackStarted(reason=PLAINTEXT, actor="anna"), after=0.1)
+    def undo(self, *steps, stuck="", **how):
+        self.add(e.RollbackStarted(reason=PLAINTEXT, actor="anna", **how), after=0.1)
         for step in steps:
             self.add(e.CompensationStarted(step=step, uses="x", attempt=1), after=0.1)
             if step == stuck:
@@ -296,6 +295,14 @@ def rollback_incomplete():
     )
 
 
+def restored():
+    return Story().fail_verify().undo("dependencies", "code", "backup", via="restore").end("rolled_back", PLAINTEXT)
+
+
+def undoing():
+    return Story().fail_verify().undo("encrypt", to="backup", via="restore")
+
+
 def failed():
     return Story().fail_verify().end("failed", PLAINTEXT)
 
@@ -360,6 +367,8 @@ ALL = {
         succeeded,
         rolled_back,
         rollback_incomplete,
+        restored,
+        undoing,
         failed,
         dead,
         interrupted,

@@ -29,6 +29,8 @@ def headings(text):
     [
         ("succeeded", "Succeeded"),
         ("rolled_back", "Rolled back"),
+        ("restored", "Rolled back"),
+        ("undoing", "No end on record"),
         ("rollback_incomplete", "Rollback incomplete: a person is needed"),
         ("failed", "Failed"),
         ("dead", "No end on record"),
@@ -49,8 +51,8 @@ def test_the_verdict_is_the_first_thing_said_in_both_formats(name, word):
 
 def test_the_parts_of_a_success_stand_in_reading_order():
     assert headings(markdown_of("succeeded")) == [
-        "What to do next", "Summary", "Proof", "Timeline", "What changed", "Checks and decisions", "Steps",
-        "Rollback", "What this does not cover", "Checklist", "Compliance", "Integrity",
+        "What to do next", "Summary", "Timeline", "What changed", "Checks and decisions", "Steps",
+        "Rollback", "Proof", "What this does not cover", "Checklist", "Compliance", "Integrity",
     ]  # fmt: skip
 
 
@@ -130,6 +132,62 @@ def test_a_completed_rollback_offers_no_command_to_do_it_again():
     assert [(line.step, line.state) for line in rollback.lines[:4]] == [
         ("encrypt", "undone"), ("migrate", "undone"), ("dependencies", "undone"), ("code", "undone"),
     ]  # fmt: skip
+
+
+def test_a_finished_rollback_warns_of_no_restore_that_is_still_to_come():
+    assert "It loses everything" not in markdown_of("rolled_back")
+
+
+def test_a_restored_backup_undid_what_stood_in_the_database():
+    report = report_of("restored")
+
+    undone = {line.step: line.state for line in report.rollback.lines}
+    assert (undone["encrypt"], undone["migrate"]) == ("undone", "undone")
+    assert report.promises[0].status == "proven"
+    assert "by restoring the backup" in markdown_of("restored")
+
+
+def test_without_a_restored_backup_nothing_in_the_database_is_called_undone():
+    story = stories.Story().fail_verify().undo("code", "backup", via="restore", stuck="backup")
+
+    report = build(story.end("rollback_incomplete").records, story.run)
+
+    assert {line.step: line.state for line in report.rollback.lines}["encrypt"] == "kept"
+
+
+def test_a_rollback_that_was_cut_short_goes_on_the_way_it_was_begun():
+    text = markdown_of("undoing")
+
+    assert f"`deployguard rollback {stories.RUN} --to backup --via restore`" in text
+    assert "deploy --resume" not in text
+
+
+@pytest.mark.parametrize(("uses", "status"), [("http", "proven"), ("run", "not proven")])
+def test_only_a_step_that_may_have_changed_something_casts_doubt_on_a_rollback(uses, status):
+    story = stories.Story().start([("code", "git.update", "", "git.update"), ("health", uses, "", None)])
+    story.step("code", "done").add(e.StepStarted(step="health", uses=uses, attempt=1)).finish("health", "200")
+
+    report = build(story.undo("code").end("rolled_back").records, story.run)
+
+    assert report.promises[0].status == status
+
+
+@pytest.mark.parametrize(
+    "changed", [5, None, "x", [1], {"a": "b"}, {"a": [None, None]}, {"a": ["1", "2", "3"]}, {1: []}]
+)
+def test_evidence_of_another_shape_is_shown_and_breaks_nothing(changed):
+    story = stories.Story().start().step("dependencies", "done", evidence={"changed": changed})
+
+    assert render_markdown(build(story.end("succeeded").records, story.run))
+
+
+def test_packages_are_told_with_the_versions_before_and_after():
+    changes = dict(report_of("succeeded").changes)
+
+    assert [part.text for part in changes["Packages"][::2]] == [
+        "cryptography 44.0.2 → 45.0.1", "django-encrypted-model-fields 0.6.5",
+    ]  # fmt: skip
+    assert "- changed: `cryptography 44.0.2 → 45.0.1; django-encrypted-model-fields 0.6.5`" in markdown_of("succeeded")
 
 
 def test_every_promise_is_proven_by_a_run_that_verified_every_row():
