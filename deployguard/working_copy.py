@@ -115,8 +115,8 @@ class WorkingCopy:
             objects = self.git("rev-parse", "--path-format=absolute", "--git-path", "objects")
             (Path(folder) / "objects" / "info" / "alternates").write_text(objects + "\n", encoding="utf-8")
             if code == 0:
-                scratch._capture("fetch", "-q", "--", url, "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")  # noqa: SLF001
-            code, found, _ = scratch._capture("rev-parse", "--verify", "-q", f"{wanted}^{{commit}}")  # noqa: SLF001
+                scratch._capture("fetch", "-q", "--", url, "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
+            code, found, _ = scratch._capture("rev-parse", "--verify", "-q", f"{wanted}^{{commit}}")
         if code != 0:
             raise Refused(
                 f"the commit {wanted!r} is neither in {self.directory} nor on its remote {remote}",

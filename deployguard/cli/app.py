@@ -28,7 +28,7 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except DeployguardError as error:
-            from deployguard.cli.console import show_error  # noqa: PLC0415
+            from deployguard.cli.console import show_error
 
             show_error(error)
             raise typer.Exit(error.exit_code) from None
@@ -43,7 +43,8 @@ class Commands(TyperGroup):
 
 app = typer.Typer(
     cls=Commands,
-    help="Carry out a risky change to a live system by runbook: checked first, reversible at every point, with proof.\n\n" + EXIT_CODES,
+    help="Carry out a risky change to a live system by runbook: checked first, reversible at every point, with proof.\n\n"
+    + EXIT_CODES,
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
@@ -52,8 +53,19 @@ app = typer.Typer(
 
 
 def _register() -> None:
-    from deployguard.cli import (  # noqa: PLC0415
-        check, data, deploy, keys, plan, preflight, report, rollback, runs, schema, show, version,
+    from deployguard.cli import (
+        check,
+        data,
+        deploy,
+        keys,
+        plan,
+        preflight,
+        report,
+        rollback,
+        runs,
+        schema,
+        show,
+        version,
     )  # fmt: skip
 
     for module in (check, schema, preflight, plan, deploy, rollback, runs, show, report):

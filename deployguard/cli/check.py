@@ -13,9 +13,9 @@ def command(runbook: Annotated[Path, typer.Argument(help="The runbook.")] = RUNB
 
     Example: deployguard check runbook.yaml
     """
-    from deployguard.cli.console import Console, problem_json  # noqa: PLC0415
-    from deployguard.cli.project import read_runbook  # noqa: PLC0415
-    from deployguard.errors import RunbookError  # noqa: PLC0415
+    from deployguard.cli.console import Console, problem_json
+    from deployguard.cli.project import read_runbook
+    from deployguard.errors import RunbookError
 
     console = Console(as_json=json)
     try:
@@ -27,8 +27,18 @@ def command(runbook: Annotated[Path, typer.Argument(help="The runbook.")] = RUNB
         raise typer.Exit(error.exit_code) from None
     spec = loaded.spec
     if json:
-        summary = {"id": "runbook", "uses": "runbook", "status": "pass", "summary": spec.name, "hint": "", "file": str(runbook), "line": 1}
+        summary = {
+            "id": "runbook",
+            "uses": "runbook",
+            "status": "pass",
+            "summary": spec.name,
+            "hint": "",
+            "file": str(runbook),
+            "line": 1,
+        }
         console.document({"ok": True, "digest": loaded.digest, "checks": [summary]})
     else:
-        console.line(f"{runbook}: valid: {len(spec.preflight)} checks, {len(spec.steps)} steps, environments {', '.join(spec.environments)}")
+        console.line(
+            f"{runbook}: valid: {len(spec.preflight)} checks, {len(spec.steps)} steps, environments {', '.join(spec.environments)}"
+        )
         console.line(f"digest {loaded.digest}")

@@ -88,7 +88,9 @@ def describe(progress: "Progress") -> str:
     """`encrypting web_profile  2,500 of 5,000 rows  50 %  41,000 rows/s  1 s left`."""
     parts = [progress.label]
     if progress.total:
-        parts.append(f"{progress.done:,} of {progress.total:,} {progress.unit}  {100 * progress.done // progress.total} %")
+        parts.append(
+            f"{progress.done:,} of {progress.total:,} {progress.unit}  {100 * progress.done // progress.total} %"
+        )
     elif progress.done:
         parts.append(f"{progress.done:,} {progress.unit}")
     if progress.rate:
@@ -99,7 +101,7 @@ def describe(progress: "Progress") -> str:
 
 
 def _spell(seconds: float) -> str:
-    from deployguard.runbook.quantities import spell  # noqa: PLC0415
+    from deployguard.runbook.quantities import spell
 
     return spell(seconds)
 
@@ -107,12 +109,17 @@ def _spell(seconds: float) -> str:
 def table(rows: Iterable[Sequence[object]], head: Sequence[str]) -> list[str]:
     """Lines of a plain table: numbers to the right, text to the left."""
     cells = [[f"{c:,}" if isinstance(c, int) else visible(str(c)) for c in row] for row in rows]
-    numeric = [all(isinstance(row[i], int) for row in rows) for i in range(len(head))] if isinstance(rows, list) and rows else []
+    numeric = (
+        [all(isinstance(row[i], int) for row in rows) for i in range(len(head))]
+        if isinstance(rows, list) and rows
+        else []
+    )
     widths = [max(len(head[i]), *(len(row[i]) for row in cells)) if cells else len(head[i]) for i in range(len(head))]
 
     def line(row: Sequence[str]) -> str:
         return "  ".join(
-            c.rjust(w) if numeric and numeric[i] else c.ljust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))
+            c.rjust(w) if numeric and numeric[i] else c.ljust(w)
+            for i, (c, w) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
 
     return [line(head), *(line(row) for row in cells)]
@@ -158,21 +165,25 @@ class Watcher:
 
     def recorded(self, record: "Record") -> None:
         """Show an event that people want to see."""
-        from deployguard.journal import events as e  # noqa: PLC0415
+        from deployguard.journal import events as e
 
         event, console = record.event, self._console
         match event:
             case e.RunStarted():
                 console.line(f"run {record.run}: {event.name} → {event.environment}")
                 if event.target:
-                    console.line(f"  target       {event.target['engine']} {event.target['version']}, {event.target['database']} on {event.target['host']}")
+                    console.line(
+                        f"  target       {event.target['engine']} {event.target['version']}, {event.target['database']} on {event.target['host']}"
+                    )
                 if event.commit:
                     console.line(f"  commit       {event.commit}")
             case e.CheckFinished():
                 console.status(event.status, event.check, event.summary, seconds=event.seconds)
                 console.hint(event.hint)
             case e.StepFinished():
-                console.status("done" if event.status == "pass" else "warn", event.step, event.summary, seconds=event.seconds)
+                console.status(
+                    "done" if event.status == "pass" else "warn", event.step, event.summary, seconds=event.seconds
+                )
             case e.StepFailed():
                 console.status("failed", event.step, event.error, seconds=event.seconds)
                 self._tail(event.tail)
@@ -202,7 +213,7 @@ class Watcher:
 
     def printed(self, step: str, line: str) -> None:
         """Show the newest line of a command where it can be overwritten; the log has them all."""
-        from deployguard.steps.base import Progress  # noqa: PLC0415
+        from deployguard.steps.base import Progress
 
         if self._console.is_terminal:
             self._console.progress(step, Progress(visible(line)[:120], 0))

@@ -33,12 +33,12 @@ def verify(env: SomeEnvironment = None, runbook: RunbookFile = RUNBOOK, keys: Ke
 
 
 def _look(runbook: "Path", env: str | None, keys: int, *, as_json: bool, judge: bool) -> None:
-    from deployguard.cli.console import Console, table  # noqa: PLC0415
-    from deployguard.cli.project import plan_for, read_runbook, some_environment, target_for  # noqa: PLC0415
-    from deployguard.errors import Refused  # noqa: PLC0415
-    from deployguard.rows.discover import discover  # noqa: PLC0415
-    from deployguard.rows.verify import verify as verify_rows  # noqa: PLC0415
-    from deployguard.steps.base import Progress  # noqa: PLC0415
+    from deployguard.cli.console import Console, table
+    from deployguard.cli.project import plan_for, read_runbook, some_environment, target_for
+    from deployguard.errors import Refused
+    from deployguard.rows.discover import discover
+    from deployguard.rows.verify import verify as verify_rows
+    from deployguard.steps.base import Progress
 
     console = Console(as_json=as_json)
     loaded = read_runbook(runbook)

@@ -11,18 +11,26 @@ def command(
     env: SomeEnvironment = None,
     runbook: RunbookFile = RUNBOOK,
     set_: Settings = None,
-    only: Annotated[list[str] | None, typer.Option("--only", metavar="STEP", help="Run only this step; may be repeated.")] = None,
-    skip: Annotated[list[str] | None, typer.Option("--skip", metavar="STEP", help="Leave this step out; may be repeated.")] = None,
+    only: Annotated[
+        list[str] | None, typer.Option("--only", metavar="STEP", help="Run only this step; may be repeated.")
+    ] = None,
+    skip: Annotated[
+        list[str] | None, typer.Option("--skip", metavar="STEP", help="Leave this step out; may be repeated.")
+    ] = None,
     first: Annotated[str | None, typer.Option("--from", metavar="STEP", help="Begin at this step.")] = None,
     decide: Annotated[
         list[str] | None,
-        typer.Option("--decide", metavar="STEP=done|retry|skip", help="With --resume: answer for a step that was interrupted."),
+        typer.Option(
+            "--decide", metavar="STEP=done|retry|skip", help="With --resume: answer for a step that was interrupted."
+        ),
     ] = None,
     why: Annotated[str, typer.Option("--why", help="The reason for a decision, for the record.")] = "",
     *,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, change nothing.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the unfinished run of the environment.")] = False,
-    accept_plan: Annotated[bool, typer.Option("--accept-plan", help="With --resume: go on although the plan has changed.")] = False,
+    accept_plan: Annotated[
+        bool, typer.Option("--accept-plan", help="With --resume: go on although the plan has changed.")
+    ] = False,
     yes: Yes = False,
     json: Json = False,
 ) -> None:
@@ -30,9 +38,9 @@ def command(
 
     Example: deployguard deploy --env staging
     """
-    from deployguard.cli.console import Console  # noqa: PLC0415
-    from deployguard.cli.running import begin, go_on  # noqa: PLC0415
-    from deployguard.engine.plan import Selection  # noqa: PLC0415
+    from deployguard.cli.console import Console
+    from deployguard.cli.running import begin, go_on
+    from deployguard.engine.plan import Selection
 
     console = Console(as_json=json)
     selection = Selection(tuple(only or ()), tuple(skip or ()), first)

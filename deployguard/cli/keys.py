@@ -13,9 +13,9 @@ def generate() -> None:
 
     Example: deployguard keys generate > field.key
     """
-    import sys  # noqa: PLC0415
+    import sys
 
-    from deployguard.keys.check import generate_key  # noqa: PLC0415
+    from deployguard.keys.check import generate_key
 
     sys.stdout.write(generate_key().reveal() + "\n")
     print("Keep two copies in two places. Whoever has it reads the data; without it the data is lost.", file=sys.stderr)
@@ -40,11 +40,11 @@ def fingerprint(env: SomeEnvironment = None, runbook: RunbookFile = RUNBOOK, *, 
 
 
 def _each(env: str | None, runbook: "RunbookFile", *, as_json: bool) -> None:
-    from deployguard.cli.console import Console  # noqa: PLC0415
-    from deployguard.cli.project import plan_for, read_runbook, some_environment, target_for  # noqa: PLC0415
-    from deployguard.errors import DeployguardError, Refused  # noqa: PLC0415
-    from deployguard.keys.check import parse_key  # noqa: PLC0415
-    from deployguard.keys.fingerprint import fingerprint as name_of  # noqa: PLC0415
+    from deployguard.cli.console import Console
+    from deployguard.cli.project import plan_for, read_runbook, some_environment, target_for
+    from deployguard.errors import DeployguardError, Refused
+    from deployguard.keys.check import parse_key
+    from deployguard.keys.fingerprint import fingerprint as name_of
 
     console = Console(as_json=as_json)
     loaded = read_runbook(runbook)
@@ -52,7 +52,15 @@ def _each(env: str | None, runbook: "RunbookFile", *, as_json: bool) -> None:
     target = target_for(runbook, plan, make=False)
     found = []
     for name in target.keys:
-        entry = {"id": name, "uses": "key.check", "status": "pass", "summary": "", "hint": "", "file": str(runbook), "line": 1}
+        entry = {
+            "id": name,
+            "uses": "key.check",
+            "status": "pass",
+            "summary": "",
+            "hint": "",
+            "file": str(runbook),
+            "line": 1,
+        }
         try:
             entry["summary"] = f"{name_of(parse_key(target.secrets.get(name)))} ({target.secrets.place(name)})"
         except DeployguardError as error:

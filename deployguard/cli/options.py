@@ -11,12 +11,19 @@ RunbookFile = Annotated[
 EnvironmentName = Annotated[str, typer.Option("--env", "-e", help="The environment, as the runbook names it.")]
 SomeEnvironment = Annotated[
     str | None,
-    typer.Option("--env", "-e", help="The environment; by default the only one, or that of the latest run.", show_default=False),
+    typer.Option(
+        "--env", "-e", help="The environment; by default the only one, or that of the latest run.", show_default=False
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Write one JSON document to stdout; progress goes to stderr.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask: I have looked at the target.")]
 Settings = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="NAME=VALUE", help="Take VALUE for vars.NAME (or commit=HASH); may be repeated.", show_default=False),
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="Take VALUE for vars.NAME (or commit=HASH); may be repeated.",
+        show_default=False,
+    ),
 ]
 RUNBOOK = Path("runbook.yaml")

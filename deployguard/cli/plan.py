@@ -15,8 +15,8 @@ def command(env: EnvironmentName, runbook: RunbookFile = RUNBOOK, set_: Settings
 
     Example: deployguard plan --env staging
     """
-    from deployguard.cli.console import Console  # noqa: PLC0415
-    from deployguard.cli.project import plan_for, read_runbook, target_for  # noqa: PLC0415
+    from deployguard.cli.console import Console
+    from deployguard.cli.project import plan_for, read_runbook, target_for
 
     console = Console(as_json=json)
     plan = plan_for(read_runbook(runbook), env, set_)
@@ -25,8 +25,8 @@ def command(env: EnvironmentName, runbook: RunbookFile = RUNBOOK, set_: Settings
 
 def show_plan(console: "Console", plan: "Plan", target: "Target") -> None:
     """The dry run, for people or as the JSON document."""
-    from deployguard.engine.deploy import identity  # noqa: PLC0415
-    from deployguard.engine.preview import preview_steps  # noqa: PLC0415
+    from deployguard.engine.deploy import identity
+    from deployguard.engine.preview import preview_steps
 
     found = identity(target)
     console.line(f"plan {plan.digest[:12]}: {plan.runbook.spec.name} → {plan.environment}")

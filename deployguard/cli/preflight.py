@@ -12,10 +12,10 @@ def command(
 
     Example: deployguard preflight --env staging
     """
-    from deployguard.cli.console import Console  # noqa: PLC0415
-    from deployguard.cli.project import plan_for, read_runbook, recorded_runs, some_environment, target_for  # noqa: PLC0415
-    from deployguard.engine.preflight import run_checks  # noqa: PLC0415
-    from deployguard.errors import Refused  # noqa: PLC0415
+    from deployguard.cli.console import Console
+    from deployguard.cli.project import plan_for, read_runbook, recorded_runs, some_environment, target_for
+    from deployguard.engine.preflight import run_checks
+    from deployguard.errors import Refused
 
     console = Console(as_json=json)
     loaded = read_runbook(runbook)

@@ -177,7 +177,10 @@ def pick_run(runs: dict[str, RunState], named: str | None, environment: str | No
         return matching[0]
     found = [r for r in runs.values() if environment is None or r.environment == environment]
     if not found:
-        raise UsageError("there is no run on record" + (f" in {environment}" if environment else ""), hint="Run 'deployguard deploy' first.")
+        raise UsageError(
+            "there is no run on record" + (f" in {environment}" if environment else ""),
+            hint="Run 'deployguard deploy' first.",
+        )
     return found[-1]
 
 
@@ -192,4 +195,6 @@ def target_for(file: Path, plan: Plan, *, make: bool) -> Target:
 
 def reports_folder(runbook: LoadedRunbook) -> Path:
     """Where the runbook wants its reports."""
-    return runbook.file.resolve().parent / str(render(runbook.spec.report.to, {"env": os.environ, "vars": runbook.spec.vars}))
+    return runbook.file.resolve().parent / str(
+        render(runbook.spec.report.to, {"env": os.environ, "vars": runbook.spec.vars})
+    )

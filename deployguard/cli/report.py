@@ -9,13 +9,18 @@ from deployguard.cli.options import RUNBOOK, Json, RunbookFile, SomeEnvironment
 
 
 def command(
-    run: Annotated[str | None, typer.Argument(help="The run's id or its beginning; by default the latest.", show_default=False)] = None,
+    run: Annotated[
+        str | None, typer.Argument(help="The run's id or its beginning; by default the latest.", show_default=False)
+    ] = None,
     env: SomeEnvironment = None,
     runbook: RunbookFile = RUNBOOK,
     formats: Annotated[
-        list[Literal["md", "html"]] | None, typer.Option("--format", help="md or html; may be repeated.", show_default="md")
+        list[Literal["md", "html"]] | None,
+        typer.Option("--format", help="md or html; may be repeated.", show_default="md"),
     ] = None,
-    to: Annotated[Path | None, typer.Option("--to", metavar="FOLDER", help="Write files there instead of printing.")] = None,
+    to: Annotated[
+        Path | None, typer.Option("--to", metavar="FOLDER", help="Write files there instead of printing.")
+    ] = None,
     *,
     json: Json = False,
 ) -> None:
@@ -23,12 +28,12 @@ def command(
 
     Example: deployguard report --format html --to reports/
     """
-    from deployguard.cli.console import Console  # noqa: PLC0415
-    from deployguard.cli.project import existing_journal, pick_run  # noqa: PLC0415
-    from deployguard.cli.running import run_json  # noqa: PLC0415
-    from deployguard.journal.state import fold  # noqa: PLC0415
-    from deployguard.report.build import build  # noqa: PLC0415
-    from deployguard.report.render import render_html, render_markdown, write_reports  # noqa: PLC0415
+    from deployguard.cli.console import Console
+    from deployguard.cli.project import existing_journal, pick_run
+    from deployguard.cli.running import run_json
+    from deployguard.journal.state import fold
+    from deployguard.report.build import build
+    from deployguard.report.render import render_html, render_markdown, write_reports
 
     console = Console(as_json=json)
     with existing_journal(runbook) as (_, journal):

@@ -8,11 +8,15 @@ from deployguard.cli.options import RUNBOOK, Json, RunbookFile, SomeEnvironment,
 
 
 def command(
-    run: Annotated[str | None, typer.Argument(help="The run's id or its beginning; by default the latest.", show_default=False)] = None,
+    run: Annotated[
+        str | None, typer.Argument(help="The run's id or its beginning; by default the latest.", show_default=False)
+    ] = None,
     env: SomeEnvironment = None,
     runbook: RunbookFile = RUNBOOK,
     to: Annotated[str | None, typer.Option("--to", metavar="STEP", help="Keep this step and those before it.")] = None,
-    via: Annotated[Literal["decrypt", "restore"], typer.Option(help="Undo step by step, or restore the backup.")] = "decrypt",
+    via: Annotated[
+        Literal["decrypt", "restore"], typer.Option(help="Undo step by step, or restore the backup.")
+    ] = "decrypt",
     *,
     yes: Yes = False,
     json: Json = False,
@@ -21,7 +25,7 @@ def command(
 
     Example: deployguard rollback --env production
     """
-    from deployguard.cli.console import Console  # noqa: PLC0415
-    from deployguard.cli.running import back  # noqa: PLC0415
+    from deployguard.cli.console import Console
+    from deployguard.cli.running import back
 
     back(Console(as_json=json), runbook, run, env, to=to, via=via, yes=yes)

@@ -11,7 +11,15 @@ import typer
 from deployguard.cli.console import Console, Watcher
 from deployguard.cli.plan import show_plan
 from deployguard.cli.project import (
-    open_journal, pick_run, plan_for, plan_of_run, read_runbook, recorded_runs, reports_folder, some_environment, target_for,
+    open_journal,
+    pick_run,
+    plan_for,
+    plan_of_run,
+    read_runbook,
+    recorded_runs,
+    reports_folder,
+    some_environment,
+    target_for,
 )  # fmt: skip
 from deployguard.engine.deploy import EXIT, UNFINISHED, Session, deploy, identity, resume, undo
 from deployguard.engine.plan import Plan, Selection
@@ -25,7 +33,14 @@ from deployguard.steps.base import Target
 
 
 def begin(
-    console: Console, file: Path, env: str | None, settings: Sequence[str] | None, selection: Selection, *, dry_run: bool, yes: bool
+    console: Console,
+    file: Path,
+    env: str | None,
+    settings: Sequence[str] | None,
+    selection: Selection,
+    *,
+    dry_run: bool,
+    yes: bool,
 ) -> None:
     """Start a run, or say what it would do."""
     runbook = read_runbook(file)
@@ -43,14 +58,24 @@ def begin(
 
 
 def go_on(
-    console: Console, file: Path, env: str | None, settings: Sequence[str] | None, decide: Sequence[str], *, why: str, accept: bool
+    console: Console,
+    file: Path,
+    env: str | None,
+    settings: Sequence[str] | None,
+    decide: Sequence[str],
+    *,
+    why: str,
+    accept: bool,
 ) -> None:
     """Resume the environment's unfinished run."""
     runs = recorded_runs(file)
     waiting = [r for r in runs.values() if r.state in UNFINISHED and env in {None, r.environment}]
     if not waiting:
         where = f" in {env}" if env else ""
-        raise UsageError(f"there is no unfinished run{where}", hint="'deployguard runs' lists the runs; 'deployguard deploy' begins one.")
+        raise UsageError(
+            f"there is no unfinished run{where}",
+            hint="'deployguard runs' lists the runs; 'deployguard deploy' begins one.",
+        )
     before = waiting[-1]
     if len({r.environment for r in waiting}) > 1:
         raise UsageError("several environments have an unfinished run", hint="Add --env.")
@@ -58,7 +83,9 @@ def go_on(
     target = target_for(file, plan, make=True)
     _same_target(before, target)
     with open_journal(target.home) as journal, _stop(console) as stop:
-        session = Session(plan, target, journal, Watcher(console), stop, decisions=_decisions(decide), why=why, ask=_asker(console))
+        session = Session(
+            plan, target, journal, Watcher(console), stop, decisions=_decisions(decide), why=why, ask=_asker(console)
+        )
         console.line(f"resuming run {before.id} in {before.environment}")
         _conclude(console, session, lambda: resume(session, before))
 
@@ -74,7 +101,8 @@ def back(
     later = [r for r in runs.values() if r.environment == before.environment][-1]
     if later.id != before.id and later.state not in {"rolled_back"}:
         raise Refused(
-            f"run {later.id} came after {before.id} in {before.environment}", hint=f"Roll back {later.id} first: what came last is undone first."
+            f"run {later.id} came after {before.id} in {before.environment}",
+            hint=f"Roll back {later.id} first: what came last is undone first.",
         )
     plan = plan_of_run(file, before, None, accept=True) if not file.exists() else _recorded_plan(file, before)
     target = target_for(file, plan, make=True)
@@ -87,12 +115,12 @@ def back(
 
 def _recorded_plan(file: Path, before: RunState) -> Plan:
     # what ran is what is undone, whatever the file says by now: the new code may have brought a new runbook
-    import os  # noqa: PLC0415
+    import os
 
-    from deployguard.engine.plan import make_plan  # noqa: PLC0415
-    from deployguard.runbook.load import LoadedRunbook, runbook_from  # noqa: PLC0415
-    from deployguard.secret_sources import SOURCES  # noqa: PLC0415
-    from deployguard.steps import all_kinds  # noqa: PLC0415
+    from deployguard.engine.plan import make_plan
+    from deployguard.runbook.load import LoadedRunbook, runbook_from
+    from deployguard.secret_sources import SOURCES
+    from deployguard.steps import all_kinds
 
     recorded = runbook_from(before.started.definition, all_kinds(), SOURCES)
     recorded = LoadedRunbook(file.resolve(), recorded.spec, recorded.digest, recorded.data, recorded.document)
@@ -140,7 +168,9 @@ def _decisions(given: Sequence[str]) -> dict[str, str]:
     for text in given:
         match = _DECISION.fullmatch(text)
         if match is None:
-            raise UsageError(f"--decide {text}: not STEP=done, STEP=retry or STEP=skip", hint="For example --decide copy=done.")
+            raise UsageError(
+                f"--decide {text}: not STEP=done, STEP=retry or STEP=skip", hint="For example --decide copy=done."
+            )
         found[match["step"]] = match["decision"]
     return found
 

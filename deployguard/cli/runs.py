@@ -18,12 +18,12 @@ def command(
 
     Example: deployguard runs --env production
     """
-    from deployguard.cli.console import Console, table  # noqa: PLC0415
-    from deployguard.cli.project import home_path, recorded_runs  # noqa: PLC0415
+    from deployguard.cli.console import Console, table
+    from deployguard.cli.project import home_path, recorded_runs
 
     console = Console(as_json=json)
     if inspect:
-        from deployguard.journal.sqlite import open_readable  # noqa: PLC0415
+        from deployguard.journal.sqlite import open_readable
 
         events = list(open_readable(home_path(runbook) / "journal.db"))
         if json:
@@ -37,11 +37,21 @@ def command(
         console.document(
             {
                 "runs": [
-                    {"run": r.id, "environment": r.environment, "state": r.state, "started": r.at, "ended": r.ended, "commit": r.started.commit}
+                    {
+                        "run": r.id,
+                        "environment": r.environment,
+                        "state": r.state,
+                        "started": r.at,
+                        "ended": r.ended,
+                        "commit": r.started.commit,
+                    }
                     for r in runs
                 ]
             }
         )
         return
-    for line in table([[r.id, r.environment, r.state, r.at, r.ended or ""] for r in runs], ["run", "environment", "state", "started", "ended"]):
+    for line in table(
+        [[r.id, r.environment, r.state, r.at, r.ended or ""] for r in runs],
+        ["run", "environment", "state", "started", "ended"],
+    ):
         console.line(line)

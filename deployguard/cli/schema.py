@@ -6,9 +6,9 @@ def command() -> None:
 
     Example: deployguard schema > runbook.schema.json
     """
-    from deployguard.cli.console import Console  # noqa: PLC0415
-    from deployguard.runbook.schema import runbook_schema  # noqa: PLC0415
-    from deployguard.secret_sources import SOURCES  # noqa: PLC0415
-    from deployguard.steps import all_kinds  # noqa: PLC0415
+    from deployguard.cli.console import Console
+    from deployguard.runbook.schema import runbook_schema
+    from deployguard.secret_sources import SOURCES
+    from deployguard.steps import all_kinds
 
     Console(as_json=True).document(runbook_schema(all_kinds(), SOURCES))

@@ -8,7 +8,9 @@ from deployguard.cli.options import RUNBOOK, Json, RunbookFile, SomeEnvironment
 
 
 def command(
-    run: Annotated[str | None, typer.Argument(help="The run's id or its beginning; by default the latest.", show_default=False)] = None,
+    run: Annotated[
+        str | None, typer.Argument(help="The run's id or its beginning; by default the latest.", show_default=False)
+    ] = None,
     env: SomeEnvironment = None,
     runbook: RunbookFile = RUNBOOK,
     *,
@@ -18,16 +20,18 @@ def command(
 
     Example: deployguard show
     """
-    from deployguard.cli.console import Console  # noqa: PLC0415
-    from deployguard.cli.project import pick_run, recorded_runs  # noqa: PLC0415
-    from deployguard.cli.running import run_json  # noqa: PLC0415
+    from deployguard.cli.console import Console
+    from deployguard.cli.project import pick_run, recorded_runs
+    from deployguard.cli.running import run_json
 
     console = Console(as_json=json)
     state = pick_run(recorded_runs(runbook), run, env)
     if json:
         console.document(run_json(state, []))
         return
-    console.line(f"run {state.id} in {state.environment}: {state.state}" + (f": {state.reason}" if state.reason else ""))
+    console.line(
+        f"run {state.id} in {state.environment}: {state.state}" + (f": {state.reason}" if state.reason else "")
+    )
     console.line(f"  started      {state.at} by {state.started.actor} on {state.started.host}")
     if state.ended:
         console.line(f"  ended        {state.ended}")

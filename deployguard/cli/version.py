@@ -8,10 +8,10 @@ def command(*, json: Json = False) -> None:
 
     Example: deployguard version
     """
-    import platform  # noqa: PLC0415
+    import platform
 
-    from deployguard import __version__  # noqa: PLC0415
-    from deployguard.cli.console import Console  # noqa: PLC0415
+    from deployguard import __version__
+    from deployguard.cli.console import Console
 
     console = Console(as_json=json)
     if json:

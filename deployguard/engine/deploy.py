@@ -16,13 +16,21 @@ from deployguard.engine.plan import Plan
 from deployguard.engine.preflight import run_checks
 from deployguard.engine.rollback import roll_back
 from deployguard.engine.stop import Stop
-from deployguard.errors import DeployguardError, Interrupted, LeaseLost, NeedsPerson, Refused, StepFailed, UsageError, Waiting
+from deployguard.errors import (
+    DeployguardError,
+    Interrupted,
+    LeaseLost,
+    NeedsPerson,
+    Refused,
+    StepFailed,
+    UsageError,
+    Waiting,
+)
 from deployguard.journal import events as e
 from deployguard.journal.base import Journal
 from deployguard.journal.lock import EnvironmentLock
 from deployguard.journal.state import RunState, fold
 from deployguard.process import started
-from deployguard.rows.fence import current_fence
 from deployguard.steps.base import Target
 
 EXIT = {
@@ -162,7 +170,7 @@ def _seen_by_target(target: Target) -> int:
     except DeployguardError:
         return 0
     try:
-        return current_fence(database)
+        return database.fence()
     finally:
         database.close()
 

@@ -19,7 +19,16 @@ from deployguard.engine.plan import Plan, PlannedStep
 from deployguard.engine.retry import attempts
 from deployguard.engine.stop import Stop
 from deployguard.engine.target import rendered_environment
-from deployguard.errors import DeployguardError, Interrupted, LeaseLost, NeedsPerson, Refused, StepFailed, StepTimedOut, Waiting
+from deployguard.errors import (
+    DeployguardError,
+    Interrupted,
+    LeaseLost,
+    NeedsPerson,
+    Refused,
+    StepFailed,
+    StepTimedOut,
+    Waiting,
+)
 from deployguard.journal import events as e
 from deployguard.journal.base import Journal, Record
 from deployguard.journal.lock import EnvironmentLock
@@ -82,7 +91,9 @@ class Run:
             self.observer.progressed(planned.id, progress)
             self.safe_point()
             if deadline is not None and time.monotonic() > deadline:
-                raise StepTimedOut(f"step {planned.id} was not done in time", hint="Raise its timeout: if it needs longer.")
+                raise StepTimedOut(
+                    f"step {planned.id} was not done in time", hint="Raise its timeout: if it needs longer."
+                )
 
         def command(argv: Sequence[str], *, cwd: Path, env: Mapping[str, str | Secret]) -> Result:
             return self._command(planned, argv, cwd, env, folder, deadline)
@@ -127,7 +138,9 @@ class Run:
             should_stop=self.stop.now,
         )
         if result.stopped:
-            raise Interrupted(f"step {planned.id} was ended on request", hint="Run 'deployguard deploy --resume' to go on.")
+            raise Interrupted(
+                f"step {planned.id} was ended on request", hint="Run 'deployguard deploy --resume' to go on."
+            )
         if result.timed_out:
             raise StepTimedOut(
                 f"{show(argv)} was not done in time and was ended", hint="Raise its timeout: if it needs longer.",
@@ -157,7 +170,7 @@ def _files(
     planned: PlannedStep, names: Mapping[str, Any], known: Mapping[str, Secret], folder: Path
 ) -> dict[str, str | Secret]:
     """Write the step's `files:`, each 0600 from its first byte; the paths by variable name."""
-    import os  # noqa: PLC0415
+    import os
 
     paths: dict[str, str | Secret] = {}
     for name, text in rendered_environment(planned.spec.files, names, known).items():
@@ -270,12 +283,14 @@ def _pause(run_: Run, planned: PlannedStep) -> Callable[[float], None]:
 def _attempt(
     run_: Run, planned: PlannedStep, step: Step, context: Context, number: int, capture: dict[str, Any], *, last: bool
 ) -> None:
-    from dataclasses import replace  # noqa: PLC0415
+    from dataclasses import replace
 
     context = replace(context, before=capture)
     begun = run_.target.clock.monotonic()
     run_.record(
-        e.StepStarted(step=planned.id, uses=planned.uses, attempt=number, commands=_commands(step, context), before=capture)
+        e.StepStarted(
+            step=planned.id, uses=planned.uses, attempt=number, commands=_commands(step, context), before=capture
+        )
     )
     try:
         outcome = step.execute(context)

@@ -73,9 +73,13 @@ class PlannedStep:
         try:
             return self.kind.model_validate(render(self.values, names))
         except ExpressionError as error:
-            raise UsageError(f"step {self.id}: {error}", hint="The step that gives this output has not been run.") from None
+            raise UsageError(
+                f"step {self.id}: {error}", hint="The step that gives this output has not been run."
+            ) from None
         except ValidationError as error:
-            raise UsageError(f"step {self.id}: {_first(error)}", hint="Look at the outputs of the earlier steps.") from None
+            raise UsageError(
+                f"step {self.id}: {_first(error)}", hint="Look at the outputs of the earlier steps."
+            ) from None
 
     def step(self) -> Step:
         """The step, for questions that need no late value."""
@@ -132,7 +136,9 @@ def make_plan(
     target = _known_environment(runbook, environment)
     names = known_names(runbook, environment, env=env, settings=settings, commit=commit)
     problems: list[Problem] = []
-    checks = [_planned(runbook, ("preflight", i), s, kinds, names, problems) for i, s in enumerate(runbook.spec.preflight)]
+    checks = [
+        _planned(runbook, ("preflight", i), s, kinds, names, problems) for i, s in enumerate(runbook.spec.preflight)
+    ]
     steps = [_planned(runbook, ("steps", i), s, kinds, names, problems) for i, s in enumerate(runbook.spec.steps)]
     _render_or(problems, runbook, target.directory, ("environments", environment, "directory"), names)
     if problems:
@@ -229,7 +235,11 @@ def _undo(
 
 
 def _render_or(
-    problems: list[Problem], runbook: LoadedRunbook, value: Any, path: Path_, names: Mapping[str, Any]  # noqa: ANN401
+    problems: list[Problem],
+    runbook: LoadedRunbook,
+    value: Any,
+    path: Path_,
+    names: Mapping[str, Any],
 ) -> Any:  # noqa: ANN401
     """`value` rendered where its names are known now; a problem on record and None where one has no value."""
     if isinstance(value, dict):
@@ -255,7 +265,11 @@ def _is_late(value: object) -> bool:
 
 
 def _missing_hint(message: str) -> str:
-    return "Set the environment variable, or give a default: ${{ env.NAME | default('…') }}." if "undefined" in message or "no attribute" in message else ""
+    return (
+        "Set the environment variable, or give a default: ${{ env.NAME | default('…') }}."
+        if "undefined" in message or "no attribute" in message
+        else ""
+    )
 
 
 def _first(error: ValidationError) -> str:
@@ -270,9 +284,13 @@ def _select(steps: Sequence[PlannedStep], selection: Selection) -> list[PlannedS
     for name in asked:
         if name not in ids:
             near = get_close_matches(name, ids, n=1)
-            raise UsageError(f"there is no step {name!r}", hint=f"Did you mean {near[0]}?" if near else f"Steps: {', '.join(ids)}.")
+            raise UsageError(
+                f"there is no step {name!r}", hint=f"Did you mean {near[0]}?" if near else f"Steps: {', '.join(ids)}."
+            )
     begin = ids.index(selection.first) if selection.first else 0
     return [
-        replace(s, selected=i >= begin and s.id not in selection.skip and (not selection.only or s.id in selection.only))
+        replace(
+            s, selected=i >= begin and s.id not in selection.skip and (not selection.only or s.id in selection.only)
+        )
         for i, s in enumerate(steps)
     ]

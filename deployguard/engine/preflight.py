@@ -90,7 +90,12 @@ def _promotion(plan: Plan, source: str, runs: list[RunState], now: datetime, lin
         why = _why_not(plan, state, age, within)
         if not why:
             summary = f"run {state.id} brought the same commit and runbook to {source} {spell(age)} ago"
-            evidence = {"run": state.id, "environment": source, "commit": state.started.commit, "digest": plan.runbook.digest}
+            evidence = {
+                "run": state.id,
+                "environment": source,
+                "commit": state.started.commit,
+                "digest": plan.runbook.digest,
+            }
             return Verdict("promotion", "promotion", "pass", summary, line=line, evidence=evidence)
         reason = f"run {state.id} in {source} {why}"
         if state.state == "succeeded":

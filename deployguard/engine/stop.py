@@ -37,7 +37,9 @@ class Stop:
         """Raise `Interrupted` when asked to stop: called at safe points."""
         if self.requests:
             name = signal.Signals(self.signal).name if self.signal else "a request"
-            raise Interrupted(f"stopped at a safe point after {name}", hint="Run 'deployguard deploy --resume' to go on.")
+            raise Interrupted(
+                f"stopped at a safe point after {name}", hint="Run 'deployguard deploy --resume' to go on."
+            )
 
     def __enter__(self) -> "Stop":
         for number in SIGNALS:

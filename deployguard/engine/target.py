@@ -68,7 +68,9 @@ def _rendered(plan: Plan, value: str, key: str) -> Any:  # noqa: ANN401
     try:
         return render(value, plan.names)
     except ExpressionError as error:
-        raise RunbookError([plan.runbook.document.problem(str(error), ("environments", plan.environment, key))]) from None
+        raise RunbookError(
+            [plan.runbook.document.problem(str(error), ("environments", plan.environment, key))]
+        ) from None
 
 
 def _secrets(plan: Plan, project: Path) -> Secrets:

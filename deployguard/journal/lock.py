@@ -112,4 +112,6 @@ def describe(about: dict[str, object]) -> str:
     alive = ""
     if about.get("host") == os.uname().nodename:
         alive = ", which is alive" if Path(f"/proc/{about.get('pid')}").exists() else ", which is gone"
-    return f"run {about.get('run')} (process {about.get('pid')} on {about.get('host')}{alive}) since {about.get('since')}"
+    return (
+        f"run {about.get('run')} (process {about.get('pid')} on {about.get('host')}{alive}) since {about.get('since')}"
+    )

@@ -31,7 +31,9 @@ CREATE TABLE IF NOT EXISTS events (
     kind TEXT NOT NULL, body TEXT NOT NULL, digest BLOB NOT NULL
 ) STRICT;
 """
-_INSPECT = "Run 'deployguard runs --inspect' to read what can be read; restore the file from its own backup if you have one."
+_INSPECT = (
+    "Run 'deployguard runs --inspect' to read what can be read; restore the file from its own backup if you have one."
+)
 
 
 class SqliteJournal:
@@ -99,9 +101,9 @@ class SqliteJournal:
                 about = dict(self._connection.execute("SELECT name, value FROM about"))
         except sqlite3.Error as error:
             raise self._unreadable(error) from error
-        if about["format"] != FORMAT:
+        if about.get("format") != FORMAT or "id" not in about:
             raise Damaged(
-                f"the journal {self._path} has format {about['format']}, this deployguard writes {FORMAT}",
+                f"the journal {self._path} has format {about.get('format')}, this deployguard writes {FORMAT}",
                 hint="Use the deployguard that wrote it, or set DEPLOYGUARD_HOME to begin a new one.",
             )
         self._digest = self._link(b"", b"deployguard journal", about["id"].encode())
@@ -120,9 +122,17 @@ class SqliteJournal:
         except (sqlite3.Error, UnicodeDecodeError) as error:
             raise Damaged(f"the journal {self._path} cannot be read after event {self._seq}", hint=_INSPECT) from error
         for seq, run, at, kind, body, digest in rows:
-            expected = self._link(self._digest, str(seq).encode(), run.encode(), at.encode(), kind.encode(), body.encode())
+            if not all(isinstance(text, str) for text in (run, at, kind, body)) or not isinstance(digest, bytes):
+                raise Damaged(
+                    f"event {self._seq + 1} of the journal {self._path} is not what was recorded", hint=_INSPECT
+                )
+            expected = self._link(
+                self._digest, str(seq).encode(), run.encode(), at.encode(), kind.encode(), body.encode()
+            )
             if seq != self._seq + 1 or not hmac.compare_digest(expected, digest):
-                raise Damaged(f"event {self._seq + 1} of the journal {self._path} is not what was recorded", hint=_INSPECT)
+                raise Damaged(
+                    f"event {self._seq + 1} of the journal {self._path} is not what was recorded", hint=_INSPECT
+                )
             try:
                 record = Record(seq, run, at, Event.parse(kind, body))
             except ValueError as error:
@@ -180,7 +190,7 @@ class SqliteJournal:
 
     def take_lease(self, run: str, environment: str, *, at_least: int) -> int:
         """Record that this process may act on `environment` and return its fencing token."""
-        from deployguard.process import started  # noqa: PLC0415
+        from deployguard.process import started
 
         pid = os.getpid()
         try:
@@ -188,7 +198,11 @@ class SqliteJournal:
                 self._catch_up()
                 fence = max(self._fences.get(environment, 0) + 1, at_least)
                 event = LeaseTaken(
-                    environment=environment, fence=fence, host=os.uname().nodename, pid=pid, pid_started=started(pid) or 0.0
+                    environment=environment,
+                    fence=fence,
+                    host=os.uname().nodename,
+                    pid=pid,
+                    pid_started=started(pid) or 0.0,
                 )
                 record, digest = self._insert(run, event)
         except sqlite3.Error as error:
@@ -256,21 +270,33 @@ def open_readable(path: Path) -> Iterator[tuple[int, str, str, str, bool]]:
 
     `trusted` holds for events before the first break of an un-keyed chain.
     """
-    try:
-        connection = sqlite3.connect(f"file:{path}?mode=ro&immutable=1", uri=True)
-        about = dict(connection.execute("SELECT name, value FROM about"))
-        digest = hashlib.sha256(
-            b"".join(len(p).to_bytes(8, "big") + p for p in (b"deployguard journal", about.get("id", "").encode()))
-        ).digest()
-        trusted = True
-        expected = 1
-        for seq, run, at, kind, body, stored in connection.execute(
-            "SELECT seq, run, at, kind, body, digest FROM events ORDER BY seq"
-        ):
-            parts = (str(seq).encode(), str(run).encode(), str(at).encode(), str(kind).encode(), str(body).encode())
-            digest = hashlib.sha256(digest + b"".join(len(p).to_bytes(8, "big") + p for p in parts)).digest()
-            trusted = trusted and seq == expected and digest == stored
-            expected += 1
-            yield int(seq), str(run), str(at), str(kind), trusted
-    except (sqlite3.Error, UnicodeDecodeError):
-        return
+    import shutil
+    import tempfile
+
+    with tempfile.TemporaryDirectory(prefix="deployguard-") as folder:
+        # reading a WAL database writes beside it, and what may be evidence is not touched
+        copy = Path(folder) / path.name
+        for suffix in ("", "-wal"):
+            if (source := Path(f"{path}{suffix}")).exists():
+                shutil.copyfile(source, f"{copy}{suffix}")
+        try:
+            yield from _read_all(sqlite3.connect(copy))
+        except (sqlite3.Error, UnicodeDecodeError):
+            return
+
+
+def _read_all(connection: sqlite3.Connection) -> Iterator[tuple[int, str, str, str, bool]]:
+    about = dict(connection.execute("SELECT name, value FROM about"))
+    digest = hashlib.sha256(
+        b"".join(len(p).to_bytes(8, "big") + p for p in (b"deployguard journal", about.get("id", "").encode()))
+    ).digest()
+    trusted = True
+    expected = 1
+    for seq, run, at, kind, body, stored in connection.execute(
+        "SELECT seq, run, at, kind, body, digest FROM events ORDER BY seq"
+    ):
+        parts = (str(seq).encode(), str(run).encode(), str(at).encode(), str(kind).encode(), str(body).encode())
+        digest = hashlib.sha256(digest + b"".join(len(p).to_bytes(8, "big") + p for p in parts)).digest()
+        trusted = trusted and seq == expected and digest == stored
+        expected += 1
+        yield int(seq), str(run), str(at), str(kind), trusted

@@ -11,7 +11,6 @@ who leaves the session, loses its parent and wipes its environment, all three.
 Why this is not `sh` but for `capture`: docs/decisions/0002-processes.md.
 """
 
-
 from deployguard.process.capture import Captured, capture
 from deployguard.process.command import Result, run
 from deployguard.process.environment import MARK, base_environment

@@ -128,9 +128,7 @@ def _refuse_secrets(argv: Sequence[str], masker: Masker) -> None:
             )
 
 
-def _follow(
-    child: Child, output: Output, until: float, should_stop: Callable[[], bool] | None, grace: float
-) -> Asked:
+def _follow(child: Child, output: Output, until: float, should_stop: Callable[[], bool] | None, grace: float) -> Asked:
     """Read until the process has ended and its output too, or until their time is over.
 
     `until` moves on with each stage: deadline → end of grace → end of waiting for the killed; or, once it has

@@ -24,7 +24,7 @@ _jinja = ImmutableSandboxedEnvironment(
     comment_start_string="\0#",
     comment_end_string="#\0",
     undefined=StrictUndefined,
-    autoescape=False,  # noqa: S701 - plain text, never HTML
+    autoescape=False,
     keep_trailing_newline=True,
 )
 _jinja.globals.clear()
@@ -135,7 +135,7 @@ def split_words(text: str) -> list[str]:
     Raises:
         ValueError: a quotation is not closed.
     """
-    import shlex  # noqa: PLC0415
+    import shlex
 
     held: list[str] = []
 

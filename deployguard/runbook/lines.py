@@ -78,7 +78,9 @@ def _text(file: Path) -> str:
     except OSError as error:
         raise RunbookError([Problem(f"cannot be read: {error.strerror}", file=file, line=1)]) from error
     if len(raw) > LARGEST:
-        raise RunbookError([Problem(f"larger than {LARGEST} bytes", file=file, line=1, hint="A runbook is written by people.")])
+        raise RunbookError(
+            [Problem(f"larger than {LARGEST} bytes", file=file, line=1, hint="A runbook is written by people.")]
+        )
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -180,7 +182,9 @@ def _scalar(node: yaml.ScalarNode, path: Path_, document: Document, problems: li
         return text == "true"
     if _WORDS.fullmatch(text):
         hint = f"Write true or false for a yes-or-no value, or '{text}' in quotes for text."
-        problems.append(document.problem(f"{text} means true or false to some YAML readers and text to others", path, hint))
+        problems.append(
+            document.problem(f"{text} means true or false to some YAML readers and text to others", path, hint)
+        )
         return None
     if _ODD_NUMBER.fullmatch(text):
         hint = f"Write '{text}' in quotes for text, or the number in plain decimal."

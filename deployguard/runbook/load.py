@@ -167,7 +167,9 @@ def _words(command: str | list[str] | None, *, shell: bool) -> list[str] | None:
         return command
     if shell:
         if has_expression(command):
-            raise ValueError("no expression may stand in the text of a shell command: put it under env: and use \"$NAME\"")
+            raise ValueError(
+                'no expression may stand in the text of a shell command: put it under env: and use "$NAME"'
+            )
         return [command]
     return split_words(command)
 
@@ -177,7 +179,9 @@ def _step_problems(document: Document, spec: Runbook, kinds: Models) -> Iterator
     for path, step in all_steps(spec):
         line = document.place(path).line
         if not step.id and path[0] == "steps":
-            yield document.problem("the step has no id", path, "Add id: and a short name; rollback and resume refer to it.")
+            yield document.problem(
+                "the step has no id", path, "Add id: and a short name; rollback and resume refer to it."
+            )
         elif step.id in seen:
             message = f"the step id {step.id!r} stands here twice (first in line {seen[step.id]})"
             yield document.problem(message, (*path, "id"), "Give each step its own id.")
@@ -227,7 +231,9 @@ def _source_problems(document: Document, spec: Runbook, sources: Models) -> Iter
         listed += [(("environments", environment, "secrets", n), s) for n, s in entry.secrets.items()]
         for name in entry.secrets.keys() - spec.secrets.keys():
             path = ("environments", environment, "secrets", name)
-            yield document.problem(f"the secret {name} is not in the runbook's own secrets:", path, f"Add {name} under secrets:.")
+            yield document.problem(
+                f"the secret {name} is not in the runbook's own secrets:", path, f"Add {name} under secrets:."
+            )
     for path, secret in listed:
         if secret.source not in sources:
             near = get_close_matches(secret.source, sources, n=1)
@@ -238,7 +244,9 @@ def _source_problems(document: Document, spec: Runbook, sources: Models) -> Iter
             sources[secret.source].model_validate(secret.model_extra or {})
         except ValidationError as error:
             for part in error.errors():
-                if part["type"] == "extra_forbidden" or not _stands_for_expression(secret.model_extra or {}, part["loc"]):
+                if part["type"] == "extra_forbidden" or not _stands_for_expression(
+                    secret.model_extra or {}, part["loc"]
+                ):
                     yield _explain(document, part, sources[secret.source], path)
 
 
@@ -323,9 +331,15 @@ def _step_name(
         hint = f"Did you mean steps.{near[0]}?" if near else "Name a step of this runbook."
         yield document.problem(f"undefined name {shown!r}: there is no step {name[1]}", path, hint)
     elif path[0] == "steps" and isinstance(path[1], int) and path[1] < index + ("rollback" not in path):
-        yield document.problem(f"{shown!r} is not known yet here", path, "A step sees the outputs of earlier steps only.")
+        yield document.problem(
+            f"{shown!r} is not known yet here", path, "A step sees the outputs of earlier steps only."
+        )
     elif name[3] not in known:
-        hint = f"It has: {', '.join(sorted(known))}." if known else "It has no outputs; a run: step declares them with outputs:."
+        hint = (
+            f"It has: {', '.join(sorted(known))}."
+            if known
+            else "It has no outputs; a run: step declares them with outputs:."
+        )
         yield document.problem(f"undefined name {shown!r}: no such output", path, hint)
 
 
@@ -335,13 +349,19 @@ def _reference_problems(document: Document, spec: Runbook) -> Iterator[Problem]:
         for position, needed in enumerate(step.needs):
             if needed not in earlier:
                 hint = "Steps run in the order they stand in; needs: may only name one above."
-                yield document.problem(f"needs names {needed!r}, which is no step above", ("steps", index, "needs", position), hint)
+                yield document.problem(
+                    f"needs names {needed!r}, which is no step above", ("steps", index, "needs", position), hint
+                )
         earlier.add(step.id)
     for name, environment in spec.environments.items():
         wanted = environment.requires.promoted_from
         if wanted is not None and wanted not in spec.environments:
             path = ("environments", name, "requires", "promoted_from")
-            yield document.problem(f"there is no environment {wanted!r}", path, f"Known: {', '.join(spec.environments)}.")
+            yield document.problem(
+                f"there is no environment {wanted!r}", path, f"Known: {', '.join(spec.environments)}."
+            )
     for position, name in enumerate(spec.encryption.keys):
         if "encryption" in document.data and name not in spec.secrets:
-            yield document.problem(f"there is no secret {name!r}", ("encryption", "keys", position), "Add it under secrets:.")
+            yield document.problem(
+                f"there is no secret {name!r}", ("encryption", "keys", position), "Add it under secrets:."
+            )

@@ -54,5 +54,7 @@ def spell(duration: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-Duration = Annotated[float, BeforeValidator(seconds), WithJsonSchema({"type": ["string", "number"], "examples": ["30s", "24h"]})]
+Duration = Annotated[
+    float, BeforeValidator(seconds), WithJsonSchema({"type": ["string", "number"], "examples": ["30s", "24h"]})
+]
 Size = Annotated[int, BeforeValidator(size), WithJsonSchema({"type": ["string", "integer"], "examples": ["500MiB"]})]

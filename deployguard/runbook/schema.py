@@ -16,7 +16,11 @@ def runbook_schema(kinds: Models, sources: Models) -> dict[str, Any]:
 
     A step's `with:` is checked against its kind, a secret's keys against its source.
     """
-    listed = {"runbook": Runbook, **{f"kind {n}": k for n, k in kinds.items()}, **{f"source {n}": s for n, s in sources.items()}}
+    listed = {
+        "runbook": Runbook,
+        **{f"kind {n}": k for n, k in kinds.items()},
+        **{f"source {n}": s for n, s in sources.items()},
+    }
     keys, schema = models_json_schema([(model, "validation") for model in listed.values()], by_alias=True)
     definitions = schema["$defs"]
     reference = {name: keys[(model, "validation")] for name, model in listed.items()}

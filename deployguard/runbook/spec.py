@@ -14,7 +14,9 @@ OnFailure = Literal["rollback", "stop", "ask"]
 class Part(BaseModel):
     """A part of a runbook: unknown keys are errors, values do not change after reading."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=False, populate_by_name=True, coerce_numbers_to_str=False)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=False, populate_by_name=True, coerce_numbers_to_str=False
+    )
 
 
 class Code(Part):

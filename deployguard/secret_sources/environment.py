@@ -22,7 +22,7 @@ class Environment(SecretSource):
         if value is None:
             raise Refused(
                 f"the environment variable {self.name} (secret {name}) is not set",
-                hint=f"Set it where deployguard runs. For a new key: export {self.name}=\"$(deployguard keys generate)\", "
+                hint=f'Set it where deployguard runs. For a new key: export {self.name}="$(deployguard keys generate)", '
                 "and save the key where it cannot be lost before you encrypt anything.",
             )
         return Secret(value, name=name)

@@ -53,7 +53,7 @@ KINDS: dict[str, type[Step]] = {
 
 def all_kinds() -> dict[str, type[Step]]:
     """Our own kinds, and those of installed packages; none of theirs takes the name of one of ours."""
-    from importlib.metadata import entry_points  # noqa: PLC0415
+    from importlib.metadata import entry_points
 
     theirs = {point.name: point.load() for point in entry_points(group=ENTRY_POINTS)}
     return {**theirs, **KINDS}

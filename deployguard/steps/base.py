@@ -289,7 +289,7 @@ class Check(Step):
 
 def show(argv: Sequence[str]) -> str:
     """A command as one line that could be pasted into a shell."""
-    import shlex  # noqa: PLC0415
+    import shlex
 
     return shlex.join(argv)
 

@@ -173,11 +173,14 @@ class Http(Condition):
         return float(match["factor"]) * times[int(0.95 * (len(times) - 1))]
 
     def _ask(self) -> tuple[int, float, str]:
-        import httpx  # noqa: PLC0415
+        import httpx
 
         begun = time.monotonic()
         try:
-            with httpx.Client(timeout=self.timeout, follow_redirects=False) as client, client.stream("GET", self.url) as answer:
+            with (
+                httpx.Client(timeout=self.timeout, follow_redirects=False) as client,
+                client.stream("GET", self.url) as answer,
+            ):
                 body = b""
                 for chunk in answer.iter_bytes():
                     body += chunk

@@ -18,4 +18,6 @@ class DatabaseReachable(Check):
             identity = database.identity()
         finally:
             database.close()
-        return Outcome(f"{identity.engine} {identity.version}, {identity.database} on {identity.host}", evidence=vars(identity))
+        return Outcome(
+            f"{identity.engine} {identity.version}, {identity.database} on {identity.host}", evidence=vars(identity)
+        )

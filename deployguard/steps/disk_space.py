@@ -35,7 +35,12 @@ class DiskSpace(Check):
         evidence = {"free": free, "needed": needed, "database": size, "folder": str(folder)}
         summary = f"{free // 2**20} MiB free in {folder}, {needed // 2**20} MiB needed"
         if free < needed:
-            return Outcome(summary, status="fail", hint="Free some space, or set DEPLOYGUARD_HOME to a larger disk.", evidence=evidence)
+            return Outcome(
+                summary,
+                status="fail",
+                hint="Free some space, or set DEPLOYGUARD_HOME to a larger disk.",
+                evidence=evidence,
+            )
         return Outcome(summary, evidence=evidence)
 
 

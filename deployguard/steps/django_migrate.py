@@ -61,7 +61,8 @@ class DjangoMigrate(Step):
         after = self._listed(context)
         if not self._at(after):
             raise StepFailed(
-                f"{self.app} is at {_last(after)} although migrate reported success", hint="Look for a router or a fake migration."
+                f"{self.app} is at {_last(after)} although migrate reported success",
+                hint="Look for a router or a fake migration.",
             )
         old, new = {n for n, a in before if a}, {n for n, a in after if a}
         return Outcome(
@@ -89,7 +90,9 @@ class DjangoMigrate(Step):
         argv = application.manage_command("showmigrations", self.app, "--list", "--no-color")
         found = capture(argv, cwd=application.directory, env={**base_environment(), **application.env}, timeout=120.0)
         if found.exit != 0:
-            last = context.target.masker.mask_text(found.stderr.decode(errors="replace").strip().splitlines()[-1:][0] if found.stderr.strip() else "")
+            last = context.target.masker.mask_text(
+                found.stderr.decode(errors="replace").strip().splitlines()[-1:][0] if found.stderr.strip() else ""
+            )
             raise StepFailed(
                 f"manage.py showmigrations {self.app} failed (exit status {found.exit}): {last}",
                 hint=f"Run '{show(argv)}' in {application.directory}.", command_exit=found.exit,

@@ -15,4 +15,6 @@ class Http(Check, Condition):
     def execute(self, context: Context) -> Outcome:
         """Look once."""
         seen = self.begin(context)()
-        return Outcome(f"{self.name()}: {seen.value}", status="pass" if seen.ok else "fail", evidence={"value": seen.value})
+        return Outcome(
+            f"{self.name()}: {seen.value}", status="pass" if seen.ok else "fail", evidence={"value": seen.value}
+        )

@@ -29,7 +29,9 @@ class KeyCheck(Check):
             keys.append({"name": name, "fingerprint": fingerprint(key), "source": target.secrets.place(name)})
         if not keys:
             return Outcome(
-                "the runbook names no encryption key", status="fail", hint="Add one under secrets: and encryption: keys:."
+                "the runbook names no encryption key",
+                status="fail",
+                hint="Add one under secrets: and encryption: keys:.",
             )
         shown = ", ".join(f"{k['name']} {k['fingerprint']} ({k['source']})" for k in keys)
         return Outcome(shown, evidence={"keys": keys})

@@ -53,7 +53,9 @@ class Monitor(Step):
                 if not seen.ok:
                     counts[name] |= {"failures": counts[name]["failures"] + 1, "worst": seen.value}  # type: ignore[operator]
                 if in_a_row[name] >= self.failures and condition.severity == "fail":
-                    raise StepFailed(f"{name}: {seen.value}, after {spell(elapsed)}", hint="Look at the application's log.")
+                    raise StepFailed(
+                        f"{name}: {seen.value}, after {spell(elapsed)}", hint="Look at the application's log."
+                    )
             if elapsed >= self.duration:
                 break
             self._wait(context, begun, min(elapsed + self.every, self.duration))

@@ -70,8 +70,14 @@ class PythonInstall(Step):
         ] * bool(added):
             result = context.command(argv)
             if result.exit != 0:
-                raise StepFailed(f"{show(argv)}: {result.describe()}", hint=f"Run it by hand: {show(argv)}", tail=result.tail)
-        return Outcome(f"{len(added)} removed, {len(former)} put back to their former version" if changed else "nothing had changed")
+                raise StepFailed(
+                    f"{show(argv)}: {result.describe()}", hint=f"Run it by hand: {show(argv)}", tail=result.tail
+                )
+        return Outcome(
+            f"{len(added)} removed, {len(former)} put back to their former version"
+            if changed
+            else "nothing had changed"
+        )
 
     def _tool(self, context: Context) -> str:
         directory = context.target.directory
@@ -87,9 +93,21 @@ class PythonInstall(Step):
         tool = self._tool(context)
         if tool == "pip":
             python = str(context.target.application.python)
-            return [python, "-m", "pip", "--disable-pip-version-check", "install", "--no-input", "--quiet", "-r", self.requirements]
+            return [
+                python,
+                "-m",
+                "pip",
+                "--disable-pip-version-check",
+                "install",
+                "--no-input",
+                "--quiet",
+                "-r",
+                self.requirements,
+            ]
         if shutil.which(tool) is None:
-            raise Refused(f"the project uses {tool}, which is not installed here", hint=f"Install {tool}, or say tool: pip.")
+            raise Refused(
+                f"the project uses {tool}, which is not installed here", hint=f"Install {tool}, or say tool: pip."
+            )
         return ["uv", "sync", "--frozen"] if tool == "uv" else ["poetry", "install", "--no-interaction", "--sync"]
 
     def _environment(self, context: Context) -> dict[str, str]:
@@ -98,7 +116,7 @@ class PythonInstall(Step):
         return {"VIRTUAL_ENV": str(environment), "UV_PROJECT_ENVIRONMENT": str(environment)}
 
     def _installed(self, context: Context) -> dict[str, str]:
-        from deployguard.process import base_environment, capture  # noqa: PLC0415
+        from deployguard.process import base_environment, capture
 
         python = str(context.target.application.python)
         found = capture([python, "-c", _LIST], cwd=context.target.directory, env=base_environment())

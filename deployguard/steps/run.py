@@ -73,14 +73,15 @@ class Run(Step):
         missing = [name for name in self.gives if name not in written]
         if missing:
             raise StepFailed(
-                f"the command did not give {', '.join(missing)}", hint="Have it append NAME=VALUE to the file $DEPLOYGUARD_OUTPUT."
+                f"the command did not give {', '.join(missing)}",
+                hint="Have it append NAME=VALUE to the file $DEPLOYGUARD_OUTPUT.",
             )
         return {name: context.target.masker.mask_text(written[name]) for name in self.gives}
 
 
 def _environment(context: Context) -> dict[str, str | Secret]:
     """`python` in a command means the application's own, where there is one."""
-    from deployguard.process import base_environment  # noqa: PLC0415
+    from deployguard.process import base_environment
 
     application = context.target.application_parts
     if application is None:

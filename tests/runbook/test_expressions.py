@@ -16,7 +16,9 @@ def test_a_whole_expression_keeps_its_type():
     assert render({"k": ["${{ vars.list }}"]}, NAMES) == {"k": [[1, 2]]}
 
 
-@pytest.mark.parametrize("text", ["${{ vars.c }}", "x ${{ vars.c }}", "${{ nothing }}", "${{ vars.a.b.c }}", "${{ env.NO }}"])
+@pytest.mark.parametrize(
+    "text", ["${{ vars.c }}", "x ${{ vars.c }}", "${{ nothing }}", "${{ vars.a.b.c }}", "${{ env.NO }}"]
+)
 def test_a_name_without_a_value_is_an_error(text):
     with pytest.raises(ExpressionError):
         render(text, NAMES)
@@ -49,7 +51,14 @@ def test_data_is_never_a_template(data):
     assert render("<${{ vars.x }}>", {"vars": {"x": data}}) == f"<{data}>"
 
 
-@given(st.lists(st.text(alphabet=st.characters(exclude_characters="${}\ue000\ue001\x00", exclude_categories=["Cs"]), min_size=1), max_size=5))
+@given(
+    st.lists(
+        st.text(
+            alphabet=st.characters(exclude_characters="${}\ue000\ue001\x00", exclude_categories=["Cs"]), min_size=1
+        ),
+        max_size=5,
+    )
+)
 def test_words_are_split_as_a_shell_would(words):
     import shlex
 

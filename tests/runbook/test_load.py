@@ -114,12 +114,12 @@ WRONG = {
     "an unknown key under with": ("source:", "sourze:", 14, "unknown key 'sourze'", "Did you mean source?"),
     "a wrong type": ("timeout: 1m30s", "timeout: soon", 20, "a duration is a number with a unit", ""),
     "a wrong type under with": ('times: "${{ vars.folder | length }}"', "times: often", 14, "valid integer", ""),
-    "a number where text is meant": ("source: \"${{ vars.folder }}/a\"", "source: 12", 14, "valid string", ""),
+    "a number where text is meant": ('source: "${{ vars.folder }}/a"', "source: 12", 14, "valid string", ""),
     "an unknown kind": ("uses: files.copy", "uses: file.copy", 13, "unknown step kind 'file.copy'", "Did you mean files.copy?"),
     "an undefined name": ("${{ vars.folder }}", "${{ vars.foldr }}", 14, "undefined name 'vars.foldr'", "Did you mean vars.folder?"),
     "an undefined root": ("${{ vars.folder }}", "${{ var.folder }}", 14, "undefined name 'var.folder'", "Did you mean vars?"),
     "a broken expression": ("${{ vars.folder }}", "${{ vars.folder + }}", 14, "cannot read the expression", ""),
-    "an unknown output": ("echo \"${{ steps.copy.outputs.path }}\"", "echo ${{ steps.copy.outputs.pat }}", 17, "no such output", "path"),
+    "an unknown output": ('echo "${{ steps.copy.outputs.path }}"', "echo ${{ steps.copy.outputs.pat }}", 17, "no such output", "path"),
     "an output of a later step": ('source: "${{ vars.folder }}/a"', 'source: "${{ steps.copy.outputs.path }}"', 14, "not known yet", ""),
     "a step id twice": ("id: tell", "id: copy", 16, "stands here twice", "own id"),
     "a step without id": ("  - id: tell\n    run:", "  - run:", 16, "no id", "Add id:"),
@@ -129,7 +129,7 @@ WRONG = {
     "an undeclared secret": ("${{ secrets.key }}", "${{ secrets.kee }}", 18, "undefined name 'secrets.kee'", "secrets:"),
     "an unknown source": ("from: env", "from: envv", 5, "unknown secret source", "Did you mean env?"),
     "an unknown promotion source": ("promoted_from: staging", "promoted_from: stage", 8, "no environment 'stage'", "staging"),
-    "a step that changes something among the checks": ("  - uses: look", '  - uses: files.copy\n    with: { source: a }', 10, "changes something", ""),
+    "a step that changes something among the checks": ("  - uses: look", "  - uses: files.copy\n    with: { source: a }", 10, "changes something", ""),
 }  # fmt: skip
 
 

@@ -1,0 +1,6 @@
+"""`python -m deployguard`."""
+
+from deployguard.cli.app import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,168 @@
+"""What every database product promises to the rooms above. Its file says only how it does it."""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+Value = int | float | str | bytes
+Key = tuple[Value, ...]
+"""Values of a primary key's columns, in order."""
+
+PREFIX = "deployguard_"
+"""Of the tables that deployguard keeps in the target database."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Which database this is, in words a person can compare."""
+
+    engine: str
+    version: str
+    host: str
+    database: str
+    server_id: str
+
+
+@dataclass(frozen=True)
+class ColumnShape:
+    """A column as the database declares it."""
+
+    name: str
+    type: str
+    width: int | None = None
+    """The most characters it may hold; None where there is no limit that the database enforces."""
+    nullable: bool = True
+    generated: bool = False
+
+
+@dataclass(frozen=True)
+class TableShape:
+    """A table as the database declares it."""
+
+    name: str
+    columns: dict[str, ColumnShape]
+    key: tuple[str, ...]
+    is_view: bool = False
+    unique: frozenset[str] = frozenset()
+    """Columns that a unique constraint or index covers."""
+    indexed: frozenset[str] = frozenset()
+    referenced: frozenset[str] = frozenset()
+    """Columns that another table's foreign key points to, or that point elsewhere."""
+    triggers: tuple[str, ...] = ()
+    """Names of triggers that an update fires."""
+
+
+@dataclass(frozen=True)
+class RowTable:
+    """What is read and written of a table: its key and the columns at work."""
+
+    name: str
+    key: tuple[str, ...]
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row as it is stored: exact bytes, None for NULL.
+
+    Attributes:
+        foreign: columns whose value is stored as something else than text; their bytes
+            are not to be rewritten, since the way back would not be exact.
+    """
+
+    key: Key
+    values: tuple[bytes | None, ...]
+    foreign: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True)
+class Change:
+    """New values for some columns of a row, and the old ones they depend on."""
+
+    key: Key
+    columns: tuple[int, ...]
+    old: tuple[bytes, ...]
+    new: tuple[bytes, ...]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Where an operation on a table stands; kept in the target, in the rows' own transaction."""
+
+    number: int = 1
+    """Of the pass, from 1."""
+    after: Key | None = None
+    changed: int = 0
+    """Rows changed in this pass."""
+    total: int = 0
+    """Rows changed in all passes before."""
+    done: bool = False
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A value that is to survive the undo: a token that was there before the operation."""
+
+    column: str
+    key: Key
+    digest: bytes = field(repr=False)
+
+
+class Batch(Protocol):
+    """One transaction under a fencing token."""
+
+    def swap(self, table: RowTable, changes: Sequence[Change]) -> list[Key]:
+        """Write each change whose old values are still there, compared byte by byte; the keys of the others."""
+
+    def save(self, operation: str, table: str, checkpoint: Checkpoint) -> None:
+        """Move an operation's checkpoint."""
+
+    def keep(self, operation: str, table: str, kept: Sequence[Kept]) -> None:
+        """Remember values that the undo must leave."""
+
+
+class Database(Protocol):
+    """One connection to one database."""
+
+    def identity(self) -> Identity:
+        """Which database this is, as it says itself."""
+
+    def size(self) -> int:
+        """Bytes on disk."""
+
+    def number(self, query: str) -> float:
+        """The one number that a query gives."""
+
+    def shape(self, table: str) -> TableShape:
+        """How a table is declared. Raises `Refused` when it is not there."""
+
+    def count(self, table: str) -> int:
+        """Rows, at this moment."""
+
+    def page(self, table: RowTable, after: Key | None, limit: int) -> list[Row]:
+        """Rows in key order, those after a key; no transaction stays open."""
+
+    def rows(self, table: RowTable, keys: Sequence[Key]) -> list[Row]:
+        """The rows of some keys, as they are now; those that are gone are left out."""
+
+    def fence(self) -> int:
+        """The highest fencing token that was ever claimed here; 0 for none. Creates nothing."""
+
+    def claim(self, fence: int) -> None:
+        """Shut out every lower fencing token. Raises `LeaseLost` when a higher one was here."""
+
+    def batch(self, fence: int) -> AbstractContextManager[Batch]:
+        """A transaction that commits at the end, or keeps nothing; `LeaseLost` when fenced out."""
+
+    def checkpoint(self, operation: str, table: str) -> Checkpoint | None:
+        """Where an operation stands; None when it has not begun."""
+
+    def kept(self, operation: str, table: str) -> dict[tuple[str, Key], bytes]:
+        """Values that the undo must leave: digest by column and key."""
+
+    def forget(self) -> None:
+        """Remove everything that deployguard keeps in this database."""
+
+    def close(self) -> None:
+        """Let go of the connection."""

@@ -1,0 +1,406 @@
+"""SQLite.
+
+Sources: sqlite.org/lang_transaction.html, /rowvalue.html, /pragma.html, /uri.html.
+"""
+
+import json
+import os
+import re
+import sqlite3
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+from deployguard.databases.base import (
+    PREFIX,
+    Change,
+    Checkpoint,
+    ColumnShape,
+    Identity,
+    Kept,
+    Key,
+    Row,
+    RowTable,
+    TableShape,
+    Value,
+)  # fmt: skip
+from deployguard.errors import ConnectionLost, DeployguardError, LeaseLost, Refused, StepFailed
+
+_BUSY = 30.0
+"""Seconds to wait for another writer."""
+_WIDTH = re.compile(r"\((\d+)\)")
+_STATE = f"""
+CREATE TABLE IF NOT EXISTS {PREFIX}fence (id INTEGER PRIMARY KEY CHECK (id = 1), fence INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS {PREFIX}checkpoint (
+    operation TEXT NOT NULL, name TEXT NOT NULL, number INTEGER NOT NULL, after TEXT, changed INTEGER NOT NULL,
+    total INTEGER NOT NULL, done INTEGER NOT NULL, PRIMARY KEY (operation, name)
+);
+CREATE TABLE IF NOT EXISTS {PREFIX}kept (
+    operation TEXT NOT NULL, name TEXT NOT NULL, field TEXT NOT NULL, key TEXT NOT NULL, digest BLOB NOT NULL,
+    PRIMARY KEY (operation, name, field, key)
+) WITHOUT ROWID;
+"""
+_TABLES = ("kept", "checkpoint", "fence")
+
+
+class Sqlite:
+    """A SQLite file."""
+
+    def __init__(self, path: Path, *, read_only: bool) -> None:
+        """Open the file; it is never created.
+
+        Raises:
+            Refused: it is absent, not a database, or not writable although it must be.
+        """
+        self._path = path
+        self._read_only = read_only
+        self._check_file()
+        self._connection = self._open()
+        try:
+            self._connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+            if not read_only:
+                self._prove_writable()
+        except sqlite3.Error as error:
+            self._connection.close()
+            raise self._explained(error) from None
+
+    def _check_file(self) -> None:
+        if not self._path.is_file():
+            what = "is not a file" if self._path.exists() else "is not there"
+            raise Refused(
+                f"the database {self._path} {what}",
+                hint="Check the environment's database: URL; a relative path begins at the runbook.",
+            )
+        if self._path.stat().st_size == 0:
+            raise Refused(f"the database {self._path} is empty", hint="Migrate it first, or check the database: URL.")
+        if not self._read_only and not (os.access(self._path, os.W_OK) and os.access(self._path.parent, os.W_OK)):
+            raise Refused(
+                f"the database {self._path} is read-only for this user",
+                hint="Run as the user who owns it, or give write permission to file and folder.",
+            )
+        if not self._read_only and not self._path.stat().st_mode & 0o222:
+            raise Refused(f"the database {self._path} is marked read-only", hint=f"Run 'chmod u+w {self._path}'.")
+
+    def _open(self) -> sqlite3.Connection:
+        mode = "rw"
+        if self._read_only:
+            # a WAL database that nobody has open would gain -wal and -shm files by being read
+            live = any(Path(f"{self._path}{suffix}").exists() for suffix in ("-wal", "-shm", "-journal"))
+            mode = "ro" if live or not self._is_wal() else "ro&immutable=1"
+        try:
+            connection = sqlite3.connect(
+                f"file:{quote(str(self._path))}?mode={mode}", uri=True, isolation_level=None, timeout=_BUSY,
+                check_same_thread=False,
+            )  # fmt: skip
+            connection.execute(f"PRAGMA busy_timeout={int(_BUSY * 1000)}")
+            if not self._read_only:
+                connection.execute("PRAGMA secure_delete=ON")
+        except sqlite3.Error as error:
+            raise self._explained(error) from None
+        return connection
+
+    def _is_wal(self) -> bool:
+        with self._path.open("rb") as stream:
+            return stream.read(20)[18:20] == b"\x02\x02"
+
+    def _prove_writable(self) -> None:
+        # takes the write lock and lets go of it: nothing is written
+        self._connection.execute("BEGIN IMMEDIATE")
+        self._connection.execute("ROLLBACK")
+
+    def _explained(self, error: sqlite3.Error) -> DeployguardError:
+        """An error of the driver without what it may quote of a row."""
+        name = getattr(error, "sqlite_errorname", "") or type(error).__name__
+        if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")):
+            return Refused(
+                f"{self._path} is not a database that can be read ({name})",
+                hint="Check the database: URL; restore a backup if it is damaged.",
+            )
+        if name.startswith("SQLITE_READONLY"):
+            return Refused(
+                f"the database {self._path} is read-only ({name})", hint="Run as its owner, or give write permission."
+            )
+        if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+            return ConnectionLost(
+                f"the database {self._path} was locked by another writer for {_BUSY:.0f} s",
+                hint="End the long transaction and try again.",
+            )
+        if name.startswith("SQLITE_FULL"):
+            return StepFailed(
+                f"the disk of {self._path} is full",
+                hint="Free some space, then resume: nothing of the last batch was kept.",
+            )
+        if name.startswith("SQLITE_CANTOPEN"):
+            return Refused(f"the database {self._path} cannot be opened", hint="Check the path and its permissions.")
+        return StepFailed(
+            f"the database {self._path} refused ({name})",
+            hint="Look at the database, then resume: nothing of the last batch was kept.",
+        )
+
+    @contextmanager
+    def _explaining(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise self._explained(error) from None
+
+    def identity(self) -> Identity:
+        """The file's real path is the database's name, its inode the server's id."""
+        facts = self._path.stat()
+        return Identity(
+            "sqlite",
+            sqlite3.sqlite_version,
+            os.uname().nodename,
+            str(self._path.resolve()),
+            f"{facts.st_dev:x}-{facts.st_ino:x}",
+        )
+
+    def size(self) -> int:
+        """Bytes of the file and of its write-ahead log."""
+        files = [self._path, Path(f"{self._path}-wal")]
+        return sum(f.stat().st_size for f in files if f.exists())
+
+    def number(self, query: str) -> float:
+        """The one number that a query gives."""
+        with self._explaining():
+            found = self._connection.execute(query).fetchone()
+        if found is None or len(found) != 1 or not isinstance(found[0], (int, float)):
+            raise Refused("the query does not give one number", hint="Write a query such as 'select count(*) from …'.")
+        return float(found[0])
+
+    def shape(self, table: str) -> TableShape:
+        """How a table is declared."""
+        with self._explaining():
+            kind = self._connection.execute(
+                "SELECT type FROM sqlite_schema WHERE name = ? AND type IN ('table', 'view')", (table,)
+            ).fetchone()
+            if kind is None:
+                raise Refused(
+                    f"there is no table {table} in {self._path}",
+                    hint="Migrate the database first; was the table renamed?",
+                )
+            columns, key = {}, {}
+            for _, name, declared, not_null, _, position, hidden in self._connection.execute(
+                f"PRAGMA table_xinfo({_name(table)})"
+            ):
+                width = _WIDTH.search(declared)
+                # SQLite does not enforce the width it is given, but the application's other databases would
+                columns[name] = ColumnShape(
+                    name,
+                    declared,
+                    int(width[1]) if width and "char" in declared.lower() else None,
+                    not not_null,
+                    hidden in {2, 3},
+                )
+                if position:
+                    key[position] = name
+            unique, indexed = self._indexes(table)
+            referenced = {row[3] for row in self._connection.execute(f"PRAGMA foreign_key_list({_name(table)})")}
+            triggers = self._connection.execute(
+                "SELECT name FROM sqlite_schema WHERE type = 'trigger' AND tbl_name = ?", (table,)
+            )
+            return TableShape(
+                table, columns, tuple(key[i] for i in sorted(key)), kind[0] == "view", frozenset(unique), frozenset(indexed),
+                frozenset(referenced), tuple(row[0] for row in triggers),
+            )  # fmt: skip
+
+    def _indexes(self, table: str) -> tuple[set[str], set[str]]:
+        unique: set[str] = set()
+        indexed: set[str] = set()
+        for _, index, is_unique, origin, _ in self._connection.execute(f"PRAGMA index_list({_name(table)})").fetchall():
+            covered = {row[2] for row in self._connection.execute(f"PRAGMA index_info({_name(index)})") if row[2]}
+            indexed |= covered
+            if is_unique and origin != "pk":
+                unique |= covered
+        return unique, indexed
+
+    def count(self, table: str) -> int:
+        """Rows, at this moment."""
+        with self._explaining():
+            return int(self._connection.execute(f"SELECT count(*) FROM {_name(table)}").fetchone()[0])
+
+    def page(self, table: RowTable, after: Key | None, limit: int) -> list[Row]:
+        """Rows in key order, those after a key."""
+        keys = ", ".join(map(_name, table.key))
+        where = f"WHERE ({keys}) > ({', '.join('?' * len(table.key))})" if after is not None else ""
+        sql = f"SELECT {_columns(table)} FROM {_name(table.name)} {where} ORDER BY {keys} LIMIT ?"
+        with self._explaining():
+            return [_row(table, found) for found in self._connection.execute(sql, (*(after or ()), limit)).fetchall()]
+
+    def rows(self, table: RowTable, keys: Sequence[Key]) -> list[Row]:
+        """The rows of some keys, as they are now."""
+        where = " AND ".join(f"{_name(column)} = ?" for column in table.key)
+        sql = f"SELECT {_columns(table)} FROM {_name(table.name)} WHERE {where}"
+        with self._explaining():
+            return [_row(table, found) for key in keys for found in self._connection.execute(sql, key).fetchall()]
+
+    def _has_state(self) -> bool:
+        return (
+            self._connection.execute("SELECT 1 FROM sqlite_schema WHERE name = ?", (f"{PREFIX}fence",)).fetchone()
+            is not None
+        )
+
+    def fence(self) -> int:
+        """The highest fencing token that was ever claimed here."""
+        with self._explaining():
+            if not self._has_state():
+                return 0
+            found = self._connection.execute(f"SELECT fence FROM {PREFIX}fence").fetchone()
+            return int(found[0]) if found else 0
+
+    def claim(self, fence: int) -> None:
+        """Shut out every lower fencing token."""
+        with self._explaining(), self._transaction():
+            for statement in _STATE.split(";"):
+                self._connection.execute(statement)
+            self._connection.execute(
+                f"INSERT INTO {PREFIX}fence VALUES (1, ?) ON CONFLICT (id) DO UPDATE SET fence = max(fence, excluded.fence)",
+                (fence,),
+            )
+            self._require(fence)
+
+    def _require(self, fence: int) -> None:
+        found = self._connection.execute(f"SELECT fence FROM {PREFIX}fence").fetchone() if self._has_state() else None
+        if found is None or found[0] != fence:
+            newest = found[0] if found else "none"
+            raise LeaseLost(
+                f"lease {fence} may not write to {self._path} any more: lease {newest} has claimed it",
+                hint="'deployguard runs' shows who holds the environment now. Nothing of this batch was kept.",
+            )
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._connection.execute("COMMIT")
+        except BaseException:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            raise
+
+    @contextmanager
+    def batch(self, fence: int) -> Iterator["SqliteBatch"]:
+        """A transaction under a fencing token."""
+        with self._explaining(), self._transaction():
+            self._require(fence)
+            yield SqliteBatch(self._connection)
+
+    def checkpoint(self, operation: str, table: str) -> Checkpoint | None:
+        """Where an operation stands."""
+        with self._explaining():
+            if not self._has_state():
+                return None
+            found = self._connection.execute(
+                f"SELECT number, after, changed, total, done FROM {PREFIX}checkpoint WHERE operation = ? AND name = ?",
+                (operation, table),
+            ).fetchone()
+        return Checkpoint(found[0], _load(found[1]), found[2], found[3], bool(found[4])) if found else None
+
+    def kept(self, operation: str, table: str) -> dict[tuple[str, Key], bytes]:
+        """Values that the undo must leave."""
+        with self._explaining():
+            if not self._has_state():
+                return {}
+            found = self._connection.execute(
+                f"SELECT field, key, digest FROM {PREFIX}kept WHERE operation = ? AND name = ?", (operation, table)
+            )
+            return {(column, _load(key) or ()): digest for column, key, digest in found}
+
+    def forget(self) -> None:
+        """Remove everything that deployguard keeps in this database."""
+        with self._explaining(), self._transaction():
+            for name in _TABLES:
+                self._connection.execute(f"DROP TABLE IF EXISTS {PREFIX}{name}")
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._connection.close()
+
+
+class SqliteBatch:
+    """Writes of one transaction."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def swap(self, table: RowTable, changes: Sequence[Change]) -> list[Key]:
+        """Write each change whose old values are still there, compared byte by byte."""
+        lost: list[Key] = []
+        alike: dict[tuple[int, ...], list[Change]] = defaultdict(list)
+        for change in changes:
+            alike[change.columns].append(change)
+        for columns, group in alike.items():
+            sql = _swap_sql(table, columns)
+            written = self._connection.executemany(sql, [(*c.new, *c.key, *c.old) for c in group]).rowcount
+            if written != len(group):
+                lost += self._not_written(table, group)
+        return lost
+
+    def _not_written(self, table: RowTable, group: Sequence[Change]) -> list[Key]:
+        where = " AND ".join(f"{_name(column)} = ?" for column in table.key)
+        lost = []
+        for change in group:
+            same = " AND ".join(f"CAST({_name(table.columns[i])} AS BLOB) = ?" for i in change.columns)
+            sql = f"SELECT 1 FROM {_name(table.name)} WHERE {where} AND {same}"
+            if self._connection.execute(sql, (*change.key, *change.new)).fetchone() is None:
+                lost.append(change.key)
+        return lost
+
+    def save(self, operation: str, table: str, checkpoint: Checkpoint) -> None:
+        """Move an operation's checkpoint."""
+        self._connection.execute(
+            f"INSERT OR REPLACE INTO {PREFIX}checkpoint VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (
+                operation,
+                table,
+                checkpoint.number,
+                _dump(checkpoint.after),
+                checkpoint.changed,
+                checkpoint.total,
+                checkpoint.done,
+            ),
+        )
+
+    def keep(self, operation: str, table: str, kept: Sequence[Kept]) -> None:
+        """Remember values that the undo must leave."""
+        self._connection.executemany(
+            f"INSERT OR IGNORE INTO {PREFIX}kept VALUES (?, ?, ?, ?, ?)",
+            [(operation, table, k.column, _dump(k.key), k.digest) for k in kept],
+        )
+
+
+def _swap_sql(table: RowTable, columns: tuple[int, ...]) -> str:
+    # the storage class is part of the value: what is written is text again, whatever its bytes
+    put = ", ".join(f"{_name(table.columns[i])} = CAST(? AS TEXT)" for i in columns)
+    key = " AND ".join(f"{_name(column)} = ?" for column in table.key)
+    same = " AND ".join(f"CAST({_name(table.columns[i])} AS BLOB) = ?" for i in columns)
+    return f"UPDATE {_name(table.name)} SET {put} WHERE {key} AND {same}"
+
+
+def _columns(table: RowTable) -> str:
+    values = [f"CAST({_name(c)} AS BLOB), typeof({_name(c)})" for c in table.columns]
+    return ", ".join([*map(_name, table.key), *values])
+
+
+def _row(table: RowTable, found: tuple[Value, ...]) -> Row:
+    width = len(table.key)
+    values, types = found[width::2], found[width + 1 :: 2]
+    foreign = frozenset(i for i, kind in enumerate(types) if kind not in {"text", "null"})
+    return Row(found[:width], values, foreign)  # type: ignore[arg-type]  # CAST AS BLOB gives bytes or None
+
+
+def _name(identifier: str) -> str:
+    return '"' + identifier.replace('"', '""') + '"'
+
+
+def _dump(key: Key | None) -> str | None:
+    return None if key is None else json.dumps([{"hex": v.hex()} if isinstance(v, bytes) else v for v in key])
+
+
+def _load(text: str | None) -> Key | None:
+    return (
+        None if text is None else tuple(bytes.fromhex(v["hex"]) if isinstance(v, dict) else v for v in json.loads(text))
+    )

@@ -1,0 +1,64 @@
+"""Columns → tables to work on, and what must be so before the first write."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from deployguard.databases.base import Database, RowTable, TableShape
+from deployguard.errors import Refused
+from deployguard.rows.target import EncryptedColumn
+
+
+@dataclass(frozen=True)
+class Work:
+    """A table and its columns at work, in the order of `table.columns`."""
+
+    table: RowTable
+    columns: tuple[EncryptedColumn, ...]
+    shape: TableShape
+
+
+def tables_of(database: Database, columns: Sequence[EncryptedColumn]) -> list[Work]:
+    """Group columns by table and look at how each table is declared.
+
+    Raises:
+        Refused: a table that cannot be worked on, by name and with what to do.
+    """
+    names = dict.fromkeys(column.table for column in columns)
+    return [_work(database, name, tuple(c for c in columns if c.table == name)) for name in names]
+
+
+def _work(database: Database, name: str, columns: tuple[EncryptedColumn, ...]) -> Work:
+    shape = database.shape(name)
+    if shape.is_view:
+        raise Refused(f"{name} is a view", hint="Name the table that it shows.")
+    if not shape.key:
+        raise Refused(
+            f"the table {name} has no primary key",
+            hint="Add one: without it a row cannot be found again after a crash.",
+        )
+    for column in columns:
+        _fits(shape, column)
+    return Work(RowTable(name, shape.key, tuple(c.column for c in columns)), columns, shape)
+
+
+def _fits(shape: TableShape, column: EncryptedColumn) -> None:
+    name = f"{column.table}.{column.column}"
+    declared = shape.columns.get(column.column)
+    if declared is None:
+        raise Refused(f"the column {name} is not in the database", hint="Migrate the database first; was it renamed?")
+    if declared.generated:
+        raise Refused(f"the column {name} is generated from others", hint="Encrypt the columns it is made of.")
+    if column.column in shape.key:
+        raise Refused(
+            f"the column {name} is part of the primary key", hint="Tokens differ every time: a key cannot be one."
+        )
+    if column.column in shape.referenced:
+        raise Refused(f"the column {name} has a foreign key", hint="Tokens differ every time: no row would match.")
+
+
+def width_of(work: Work, index: int) -> int | None:
+    """The most characters a column may hold: the narrower of what the database and the application say."""
+    column = work.columns[index]
+    declared = work.shape.columns[column.column].width
+    widths = [w for w in (declared, column.width) if w is not None]
+    return min(widths) if widths else None
