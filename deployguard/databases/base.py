@@ -34,6 +34,8 @@ class ColumnShape:
     """The most characters it may hold; None where there is no limit that the database enforces."""
     nullable: bool = True
     generated: bool = False
+    text: bool = True
+    """Whether it stores text as it is given; others, such as JSON or dates, give back their own spelling."""
 
 
 @dataclass(frozen=True)
@@ -133,6 +135,9 @@ class Database(Protocol):
 
     def number(self, query: str) -> float:
         """The one number that a query gives."""
+
+    def tables(self) -> list[str]:
+        """Names of the application's tables, in order; those that deployguard keeps are left out."""
 
     def shape(self, table: str) -> TableShape:
         """How a table is declared. Raises `Refused` when it is not there."""

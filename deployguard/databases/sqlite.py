@@ -60,11 +60,18 @@ class Sqlite:
         self._connection = self._open()
         try:
             self._connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+            encoding = self._connection.execute("PRAGMA encoding").fetchone()[0]
             if not read_only:
                 self._prove_writable()
         except sqlite3.Error as error:
             self._connection.close()
             raise self._explained(error) from None
+        if encoding != "UTF-8":
+            self._connection.close()
+            raise Refused(
+                f"the database {path} is encoded in {encoding}",
+                hint="Tokens are made of UTF-8. Make a UTF-8 copy: dump it and load it into a new file.",
+            )
 
     def _check_file(self) -> None:
         if not self._path.is_file():
@@ -170,6 +177,12 @@ class Sqlite:
             raise Refused("the query does not give one number", hint="Write a query such as 'select count(*) from …'.")
         return float(found[0])
 
+    def tables(self) -> list[str]:
+        """Names of the application's tables, in order."""
+        with self._explaining():
+            found = self._connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name")
+            return [name for (name,) in found if not name.startswith(("sqlite_", PREFIX))]
+
     def shape(self, table: str) -> TableShape:
         """How a table is declared."""
         with self._explaining():
@@ -198,13 +211,22 @@ class Sqlite:
                     key[position] = name
             unique, indexed = self._indexes(table)
             referenced = {row[3] for row in self._connection.execute(f"PRAGMA foreign_key_list({_name(table)})")}
+            referenced |= self._pointed_to(table)
             triggers = self._connection.execute(
                 "SELECT name FROM sqlite_schema WHERE type = 'trigger' AND tbl_name = ?", (table,)
             )
             return TableShape(
-                table, columns, tuple(key[i] for i in sorted(key)), kind[0] == "view", frozenset(unique), frozenset(indexed),
-                frozenset(referenced), tuple(row[0] for row in triggers),
+                table, columns, tuple(key[i] for i in sorted(key)), kind[0] == "view", frozenset(unique),
+                frozenset(indexed), frozenset(referenced), tuple(row[0] for row in triggers),
             )  # fmt: skip
+
+    def _pointed_to(self, table: str) -> set[str]:
+        found = self._connection.execute(
+            'SELECT f."to" FROM sqlite_schema s, pragma_foreign_key_list(s.name) f'
+            ' WHERE s.type = \'table\' AND f."table" = ? COLLATE NOCASE AND f."to" IS NOT NULL',
+            (table,),
+        )
+        return {row[0] for row in found}
 
     def _indexes(self, table: str) -> tuple[set[str], set[str]]:
         unique: set[str] = set()
@@ -256,7 +278,8 @@ class Sqlite:
             for statement in _STATE.split(";"):
                 self._connection.execute(statement)
             self._connection.execute(
-                f"INSERT INTO {PREFIX}fence VALUES (1, ?) ON CONFLICT (id) DO UPDATE SET fence = max(fence, excluded.fence)",
+                f"INSERT INTO {PREFIX}fence VALUES (1, ?)"
+                " ON CONFLICT (id) DO UPDATE SET fence = max(fence, excluded.fence)",
                 (fence,),
             )
             self._require(fence)
@@ -387,6 +410,11 @@ def _columns(table: RowTable) -> str:
 
 def _row(table: RowTable, found: tuple[Value, ...]) -> Row:
     width = len(table.key)
+    if None in found[:width]:
+        # SQLite allows it in a primary key, but no comparison finds such a row again
+        raise Refused(
+            f"a row of {table.name} has NULL in its primary key", hint="Give these rows a key, or remove them."
+        )
     values, types = found[width::2], found[width + 1 :: 2]
     foreign = frozenset(i for i, kind in enumerate(types) if kind not in {"text", "null"})
     return Row(found[:width], values, foreign)  # type: ignore[arg-type]  # CAST AS BLOB gives bytes or None

@@ -48,6 +48,11 @@ def _fits(shape: TableShape, column: EncryptedColumn) -> None:
         raise Refused(f"the column {name} is not in the database", hint="Migrate the database first; was it renamed?")
     if declared.generated:
         raise Refused(f"the column {name} is generated from others", hint="Encrypt the columns it is made of.")
+    if not declared.text:
+        raise Refused(
+            f"the column {name} is of the type {declared.type}, which does not hold a token",
+            hint="Change it to text with a migration first.",
+        )
     if column.column in shape.key:
         raise Refused(
             f"the column {name} is part of the primary key", hint="Tokens differ every time: a key cannot be one."

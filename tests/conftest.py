@@ -1,0 +1,85 @@
+"""A real database for whoever asks: each test gets a fresh one, each product one server a session."""
+
+from itertools import count
+
+import pytest
+from servers import MariaServer, PostgresServer, Store, sqlite_store
+
+from deployguard.databases import connect
+from deployguard.keys.keyring import Keyring
+from deployguard.secret import Secret
+
+_NUMBERS = count(1)
+
+
+@pytest.fixture(scope="session")
+def postgres_server():
+    server = PostgresServer()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def mariadb_server():
+    server = MariaServer()
+    yield server
+    server.stop()
+
+
+def _fresh(server, product):
+    name = f"site{next(_NUMBERS)}"
+    server.run(f"CREATE DATABASE {name}")
+    store = Store(product, server.url(name), lambda: server.connect(name))
+    yield store
+    store.close()
+    server.run(f"DROP DATABASE {name}{' WITH (FORCE)' if product == 'postgresql' else ''}")
+
+
+@pytest.fixture
+def sqlite(tmp_path):
+    store = sqlite_store(tmp_path)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def postgres(postgres_server):
+    yield from _fresh(postgres_server, "postgresql")
+
+
+@pytest.fixture
+def mariadb(mariadb_server):
+    yield from _fresh(mariadb_server, "mariadb")
+
+
+@pytest.fixture(params=["sqlite"])
+def store(request):
+    """The application's side of a fresh database, of every product in turn."""
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture
+def opened(tmp_path):
+    """Open a store's database as deployguard does; closed at the end."""
+    databases = []
+
+    def opened(store, *, read_only=False):
+        databases.append(connect(store.url, base=tmp_path, read_only=read_only))
+        return databases[-1]
+
+    yield opened
+    for database in databases:
+        database.close()
+
+
+@pytest.fixture(scope="session")
+def new_key():
+    """A good key each time it is called."""
+    from cryptography.fernet import Fernet
+
+    return lambda: Secret(Fernet.generate_key().decode(), name="key")
+
+
+@pytest.fixture(scope="session")
+def keyring(new_key):
+    return Keyring(new_key())

