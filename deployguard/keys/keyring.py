@@ -77,6 +77,10 @@ class Keyring:
                 continue
         return None
 
+    def open_many(self, tokens: Sequence[bytes]) -> list[Opened | None]:
+        """What each token holds, in order."""
+        return [self.open(token) for token in tokens]
+
 
 def token_length(plaintext: int) -> int:
     """Characters of the token of `plaintext` bytes. Source: Fernet spec, "Token Format"."""

@@ -61,9 +61,9 @@ def _fits(shape: TableShape, column: EncryptedColumn) -> None:
         raise Refused(f"the column {name} has a foreign key", hint="Tokens differ every time: no row would match.")
 
 
-def width_of(work: Work, index: int) -> int | None:
-    """The most characters a column may hold: the narrower of what the database and the application say."""
-    column = work.columns[index]
-    declared = work.shape.columns[column.column].width
-    widths = [w for w in (declared, column.width) if w is not None]
-    return min(widths) if widths else None
+def widths_of(work: Work) -> tuple[int | None, ...]:
+    """The most characters each column may hold: the narrower of what the database and the application say."""
+    return tuple(
+        min((w for w in (work.shape.columns[c.column].width, c.width) if w is not None), default=None)
+        for c in work.columns
+    )

@@ -1,13 +1,13 @@
 """Every row is read and every value classified: the counts before and after, and whether they are good."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from deployguard.databases.base import Database, Key, Row
 from deployguard.keys.keyring import Keyring, token_length
 from deployguard.rows.classify import Class, classify
 from deployguard.rows.progress import Meter, Pulse
-from deployguard.rows.tables import Work, tables_of, width_of
+from deployguard.rows.tables import Work, tables_of, widths_of
 from deployguard.rows.target import ColumnCount, EncryptedColumn
 
 PAGE = 2000
@@ -101,6 +101,7 @@ class _Tally:
 
     def __init__(self, work: Work, keyring: Keyring, keys: int) -> None:
         self._work, self._keyring, self._most = work, keyring, keys
+        self._widths = widths_of(work)
         self._counts: list[dict[str, int]] = [{} for _ in work.columns]
         self._bad: dict[tuple[int, str], tuple[int, list[str]]] = {}
         self._rows = 0
@@ -123,7 +124,7 @@ class _Tally:
             self._note(row, index, kind)
         if index in row.foreign:
             self._note(row, index, "foreign")
-        width = width_of(self._work, index)
+        width = self._widths[index]
         if sealed and width is not None and after > width:
             counts["too_wide"] = counts.get("too_wide", 0) + 1
             self._note(row, index, "too wide")
@@ -136,7 +137,7 @@ class _Tally:
 
     def counts(self) -> list[ColumnCount]:
         return [
-            replace(ColumnCount(c.table, c.column, rows=self._rows), **found)
+            ColumnCount(c.table, c.column, self._rows, **found)
             for c, found in zip(self._work.columns, self._counts, strict=True)
         ]
 

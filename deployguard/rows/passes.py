@@ -1,0 +1,153 @@
+"""The loop that every rewriting of rows is: passes over a table, batch by batch, until one changes nothing.
+
+A pass walks a table by its primary key. Each batch is read without a lock, worked on
+in memory, and written in one transaction together with the checkpoint and under the
+fencing token; a row whose value changed meanwhile is read again, never overwritten.
+Passes repeat until one changes nothing, since code that does not know of the change
+may write behind the cursor.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from deployguard.databases.base import Change, Checkpoint, Database, Kept, Key, Row
+from deployguard.errors import StepFailed
+from deployguard.rows.progress import BatchSize, Meter, Pulse
+from deployguard.rows.tables import Work, widths_of
+
+MOST_PASSES = 20
+"""After so many passes that each found something, somebody is writing faster than we rewrite."""
+_LOST_RACES = 5
+
+
+@dataclass(frozen=True)
+class Rewritten:
+    """What was done to one table by all passes of the operation, resumed ones included."""
+
+    table: str
+    rows: int
+    """Rows changed."""
+    passes: int
+
+
+@dataclass(frozen=True)
+class Idea:
+    """What one operation does to a table.
+
+    Attributes:
+        verb: for people, as in "encrypt"; its -ing form stands in the progress.
+        wanted: (value, column, row) → whether this value is to be renewed.
+        renewed: the new values, in order; None leaves one as it is.
+        kept: values of a row that the undo must leave; asked in the first pass only.
+    """
+
+    verb: str
+    wanted: Callable[[bytes, int, Row], bool]
+    renewed: Callable[[Sequence[bytes]], Sequence[bytes | None]]
+    kept: Callable[[Row], list[Kept]] = lambda _: []
+
+
+@dataclass(frozen=True)
+class Passes:
+    """One operation over one table."""
+
+    database: Database
+    work: Work
+    operation: str
+    fence: int
+    pulse: Pulse
+    idea: Idea
+
+    def until_clean(self) -> Rewritten:
+        """Walk until a pass changes nothing, from where a crash left it.
+
+        Raises:
+            StepFailed: it never gets clean, or a value cannot be written.
+            LeaseLost: a later run holds the environment.
+        """
+        checkpoint = self.database.checkpoint(self.operation, self.work.table.name) or Checkpoint()
+        if checkpoint.done:
+            # asked again: whatever was written since is found by one more pass
+            checkpoint = Checkpoint(checkpoint.number + 1, total=checkpoint.total)
+        last = checkpoint.number + MOST_PASSES
+        while True:
+            checkpoint = self._pass(checkpoint)
+            if checkpoint.changed == 0:
+                self._save(replace(checkpoint, done=True))
+                return Rewritten(self.work.table.name, checkpoint.total, checkpoint.number)
+            if checkpoint.number >= last:
+                raise StepFailed(
+                    f"{self.work.table.name}: after {MOST_PASSES} passes there is still something to {self.idea.verb}",
+                    hint="Code that does not know of the change is still writing: restart or stop it, then resume.",
+                )
+            checkpoint = Checkpoint(checkpoint.number + 1, total=checkpoint.total + checkpoint.changed)
+            self._save(checkpoint)
+
+    def _save(self, checkpoint: Checkpoint) -> None:
+        with self.database.batch(self.fence) as batch:
+            batch.save(self.operation, self.work.table.name, checkpoint)
+
+    def _pass(self, checkpoint: Checkpoint) -> Checkpoint:
+        size = BatchSize()
+        verb = f"{self.idea.verb.removesuffix('e')}ing"
+        label = f"{verb} {self.work.table.name}" + (f", pass {checkpoint.number}" if checkpoint.number > 1 else "")
+        meter = Meter(label, self.database.count(self.work.table.name), self.pulse)
+        while page := self.database.page(self.work.table, checkpoint.after, size.rows):
+            begun = time.monotonic()
+            checkpoint = self._batch(page, checkpoint)
+            size.took(time.monotonic() - begun)
+            meter.add(len(page), size.rows)
+        return checkpoint
+
+    def _batch(self, page: list[Row], checkpoint: Checkpoint) -> Checkpoint:
+        changes = self._changes(page)
+        kept = [k for row in page for k in self.idea.kept(row)] if checkpoint.number == 1 else []
+        moved = replace(checkpoint, after=page[-1].key, changed=checkpoint.changed + len(changes))
+        with self.database.batch(self.fence) as batch:
+            lost = batch.swap(self.work.table, changes)
+            batch.save(self.operation, self.work.table.name, moved)
+            if kept:
+                batch.keep(self.operation, self.work.table.name, kept)
+        self._again(lost)
+        return moved
+
+    def _again(self, lost: list[Key]) -> None:
+        for _ in range(_LOST_RACES):
+            if not lost:
+                return
+            changes = self._changes(self.database.rows(self.work.table, lost))
+            with self.database.batch(self.fence) as batch:
+                lost = batch.swap(self.work.table, changes)
+        # what is still lost is somebody's busiest row: this pass counted a change, so another follows
+
+    def _changes(self, rows: Sequence[Row]) -> list[Change]:
+        wanted = [
+            (row, index, value)
+            for row in rows
+            for index, value in enumerate(row.values)
+            if value is not None and self.idea.wanted(value, index, row)
+        ]
+        renewed = self.idea.renewed([value for _, _, value in wanted])
+        widths = widths_of(self.work)
+        changes: dict[Key, list[tuple[int, bytes, bytes]]] = {}
+        for (row, index, old), new in zip(wanted, renewed, strict=True):
+            if new is not None:
+                self._check(new, index, row, widths[index])
+                changes.setdefault(row.key, []).append((index, old, new))
+        return [Change(key, *zip(*parts, strict=True)) for key, parts in changes.items()]
+
+    def _check(self, new: bytes, index: int, row: Row, width: int | None) -> None:
+        column = self.work.columns[index]
+        where = f"{column.table}.{column.column}, primary key {'/'.join(map(str, row.key))}"
+        if index in row.foreign:
+            raise StepFailed(
+                f"{where}: the value is stored as something else than text",
+                hint="Convert the row to text, then resume: nothing of this batch was kept.",
+            )
+        # as many characters as bytes at most, so that only what may not fit is looked at
+        if width is not None and len(new) > width and len(new.decode("utf-8", "replace")) > width:
+            raise StepFailed(
+                f"{where}: the new value has {len(new)} bytes, the column holds {width} characters",
+                hint="Widen the column with a migration, then resume: nothing of this batch was kept.",
+            )
