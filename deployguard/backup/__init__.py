@@ -1,0 +1,1 @@
+"""Backups that count only once they have been restored and compared."""

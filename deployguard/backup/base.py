@@ -1,0 +1,145 @@
+"""What every database product promises to a backup. Its file says only how it does it."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from deployguard.databases.base import Identity
+
+Pulse = Callable[[str, int, int | None], None]
+"""Called between units of work with a label, bytes done and bytes in all. What it raises ends the work cleanly."""
+
+
+def quiet(_label: str, _done: int, _total: int | None) -> None:
+    """Show nothing, stop never."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """What a table held.
+
+    Attributes:
+        rows: how many.
+        digest: keyed digest, in hexadecimal, over all values in a fixed order. Keyed, since
+            a plain one would let anybody try out guesses of what a small table holds.
+    """
+
+    rows: int
+    digest: str
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a database held at one moment, to be compared with its restored copy.
+
+    Attributes:
+        schema: SHA-256 over everything that is declared.
+        tables: by name.
+        notes: findings of the product's own checks that do not stand in the way, such as
+            foreign keys that point nowhere; a copy must have the same ones.
+    """
+
+    schema: str
+    tables: dict[str, Table]
+    notes: tuple[str, ...] = ()
+
+    def differences(self, other: "Facts") -> list[str]:
+        """Where another database differs, in words without any value; empty where it is the same."""
+        found = [] if self.schema == other.schema else ["the schema differs"]
+        for name in sorted(self.tables.keys() | other.tables.keys()):
+            mine, theirs = self.tables.get(name), other.tables.get(name)
+            if mine is None or theirs is None:
+                found.append(f"table {name!r} is {'missing' if theirs is None else 'new'}")
+            elif mine.rows != theirs.rows:
+                found.append(f"table {name!r} has {theirs.rows:,} rows, not {mine.rows:,}")
+            elif mine.digest != theirs.digest:
+                found.append(f"table {name!r} holds other values")
+        return found if self.notes == other.notes else [*found, "the product's own checks find other things"]
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What a restore would take away from a table, counted against the backup.
+
+    Attributes:
+        added: rows that are only in the present database.
+        changed: rows that are in both, with other values.
+        removed: rows that are only in the backup, and would come back.
+    """
+
+    added: int = 0
+    changed: int = 0
+    removed: int = 0
+
+    def __bool__(self) -> bool:
+        return bool(self.added or self.changed or self.removed)
+
+    def __str__(self) -> str:
+        return f"{self.added:,} added, {self.changed:,} changed, {self.removed:,} removed"
+
+
+class Snapshot(Protocol):
+    """A database held still: what is counted is what is dumped."""
+
+    @property
+    def facts(self) -> Facts:
+        """What it holds."""
+
+    @property
+    def position(self) -> str:
+        """Where in its history it stands, in the product's own terms."""
+
+    def read(self) -> AbstractContextManager[BinaryIO]:
+        """The dump, as a stream. Leaving raises `StepFailed` when whatever produced it did not finish well."""
+
+
+class Copy(Protocol):
+    """A dump that has been restored beside the database, under a name of its own."""
+
+    def facts(self, key: bytes, pulse: Pulse) -> Facts:
+        """What it holds."""
+
+    def loss(self) -> dict[str, Loss]:
+        """What putting it in the database's place would take away, by table; only tables with a difference."""
+
+    def take_place(self, kept: str, expected: Facts, key: bytes, pulse: Pulse) -> str:
+        """Put it in the database's place, all at once, and keep what was there.
+
+        Args:
+            kept: name, without folder or server, to keep the present database under.
+            expected: what the database must hold afterwards.
+            key: of the digests in `expected`.
+            pulse: called until the swap begins; from there on it is not stopped.
+
+        Returns:
+            Where the former database is now.
+
+        Raises:
+            Refused: somebody else is using the database; nothing was changed.
+        """
+
+
+class Product(Protocol):
+    """One database to be backed up, and the way to restore it."""
+
+    @property
+    def engine(self) -> str:
+        """Its product, as `Identity.engine` names it."""
+
+    @property
+    def dump_name(self) -> str:
+        """File name of its dump."""
+
+    def identity(self) -> Identity:
+        """Which database it is."""
+
+    def client_version(self) -> str:
+        """Of the tool that dumps and restores."""
+
+    def snapshot(self, folder: Path, key: bytes, pulse: Pulse) -> AbstractContextManager[Snapshot]:
+        """Hold the database still, beside its writers. `folder` is private, for scratch files."""
+
+    def restored(self, dump: BinaryIO, folder: Path, name: str, pulse: Pulse) -> AbstractContextManager[Copy]:
+        """Restore a dump into a scratch database that is removed at the end, unless it took the database's place."""

@@ -1,0 +1,160 @@
+"""What a backup says of itself, under the operator's seal. Without a manifest there is no backup."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from deployguard.backup.base import Facts, Table
+from deployguard.backup.durable import create, to_disk
+from deployguard.backup.seal import OperatorKey
+from deployguard.databases.base import Identity
+from deployguard.errors import Damaged
+
+NAME = "manifest.json"
+FORMAT = 1
+STATES = ("written", "readable", "restored")
+"""From weakest to strongest: on disk; read back to its last byte; restored and found equal."""
+_LONGEST = 64 * 1024 * 1024
+"""Bytes. No manifest of ours comes near it."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """The dump as it lies on disk: its bytes, and those it gives when opened."""
+
+    name: str
+    bytes: int
+    sha256: str
+    plain_bytes: int
+    plain_sha256: str
+    layers: tuple[str, ...] = ()
+    """What was put around the dump, first to last: `zstd`, `age`."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A backup's identity, contents and how far it has been tried.
+
+    Attributes:
+        id: name of its folder; a backup under another name is refused.
+        run, step: who took it; empty when a person did by hand.
+        taken_at, ended_at, expires: RFC 3339, UTC. `taken_at` is the moment it shows.
+        recipients: who can open it (age); empty when it is not encrypted, for the `reason` given.
+    """
+
+    id: str
+    run: str
+    step: str
+    environment: str
+    state: str
+    identity: Identity
+    client_version: str
+    position: str
+    taken_at: str
+    ended_at: str
+    expires: str
+    reason: str
+    recipients: tuple[str, ...]
+    stored: Stored
+    facts: Facts
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether the dump is encrypted for its recipients."""
+        return "age" in self.stored.layers
+
+    @property
+    def rows(self) -> dict[str, int]:
+        """Rows by table."""
+        return {name: table.rows for name, table in self.facts.tables.items()}
+
+    def reached(self, state: str) -> bool:
+        """Whether it was tried at least this far."""
+        return STATES.index(self.state) >= STATES.index(state)
+
+
+def render(manifest: Manifest, key: OperatorKey) -> bytes:
+    """The manifest's file: one form only, so that any other byte is damage."""
+    body = {"format": FORMAT, **asdict(manifest)}
+    return _text({"manifest": body, "seal": {"key": key.id, "hmac_sha256": key.seal(_text(body))}})
+
+
+def _text(data: Any) -> bytes:  # noqa: ANN401
+    return json.dumps(data, sort_keys=True, ensure_ascii=True, indent=1, allow_nan=False).encode() + b"\n"
+
+
+def write(folder: Path, manifest: Manifest, key: OperatorKey) -> str:
+    """Write the manifest, through to the disk; its SHA-256."""
+    data = render(manifest, key)
+    with create(folder / NAME) as stream:
+        stream.write(data)
+        to_disk(stream)
+    return hashlib.sha256(data).hexdigest()
+
+
+def read(folder: Path, key: OperatorKey) -> tuple[Manifest, str]:
+    """A backup's manifest and its SHA-256, once its seal holds.
+
+    Raises:
+        Damaged: it is missing, was changed, was sealed with another key, or belongs to
+            a folder of another name.
+    """
+    path = folder / NAME
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(_LONGEST)
+    except OSError:
+        raise damaged(folder, "has no manifest that can be read, so it is no backup") from None
+    manifest = _parsed(folder, data, key)
+    if manifest.id != folder.name:
+        raise damaged(folder, "is another backup under this name")
+    return manifest, hashlib.sha256(data).hexdigest()
+
+
+def _parsed(folder: Path, data: bytes, key: OperatorKey) -> Manifest:
+    try:
+        document = json.loads(data)
+        body, seal = document["manifest"], document["seal"]
+        key_id, mac = str(seal["key"]), str(seal["hmac_sha256"])
+        canonical = _text(document) == data
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise damaged(folder, "has a manifest that was changed") from None
+    if key_id != key.id:
+        raise Damaged(
+            f"the backup {folder} was sealed with another key ({key_id[:16]!r}, not {key.id})",
+            hint="Use the key of the machine and project that took it: operator.key, or DEPLOYGUARD_JOURNAL_KEY.",
+        )
+    if not canonical or not key.holds(_text(body), mac):
+        raise damaged(folder, "has a manifest that was changed")
+    if body["format"] != FORMAT:
+        raise Damaged(
+            f"the backup {folder} has format {body['format']}, not {FORMAT}",
+            hint="Use the version of deployguard that took it.",
+        )
+    return _from_json(body)
+
+
+def _from_json(body: dict[str, Any]) -> Manifest:
+    # the seal has been checked: these are our own words
+    plain = {f.name: body[f.name] for f in fields(Manifest)}
+    stored, facts = body["stored"], body["facts"]
+    tables = {name: Table(**table) for name, table in facts["tables"].items()}
+    return Manifest(
+        **{
+            **plain,
+            "identity": Identity(**body["identity"]),
+            "recipients": tuple(body["recipients"]),
+            "stored": Stored(**{**stored, "layers": tuple(stored["layers"])}),
+            "facts": Facts(facts["schema"], tables, tuple(facts["notes"])),
+        }
+    )
+
+
+def damaged(folder: Path, what: str) -> Damaged:
+    """The error for a backup that is not what was once written."""
+    return Damaged(
+        f"the backup {folder} {what}",
+        hint="Do not restore it. 'deployguard backup list' shows the others, 'deployguard backup create' takes one.",
+    )

@@ -1,0 +1,32 @@
+"""Database products: one file each, one `case` here."""
+
+from pathlib import Path
+
+from deployguard.backup.base import Product
+from deployguard.databases.url import parse_url
+from deployguard.errors import Refused
+from deployguard.secret import Secret
+
+
+def product(url: str | Secret, *, base: Path, deadline: float = 600.0) -> Product:
+    """How the database of a URL is backed up.
+
+    Args:
+        url: as `databases.connect` takes it.
+        base: folder that relative paths begin in.
+        deadline: seconds that holding the database still may take.
+
+    Raises:
+        Refused: it is of a product that cannot be backed up here.
+    """
+    where = parse_url(url)
+    match where.product:
+        case "sqlite":
+            from deployguard.backup.sqlite import SqliteProduct
+
+            return SqliteProduct(base / where.database, deadline)
+        case other:
+            raise Refused(
+                f"{other} databases cannot be backed up yet ({where.shown})",
+                hint="Take the backup with the product's own tools, in a step with run:.",
+            )

@@ -1,0 +1,85 @@
+"""Put a backup in the database's place: never before a copy of it has been restored beside, and compared."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from deployguard.backup import stored as files
+from deployguard.backup.base import Copy, Loss, Product
+from deployguard.backup.durable import PARTIAL, private_folder, remove
+from deployguard.backup.take import Backup, Store
+from deployguard.errors import Damaged, Refused
+
+
+@dataclass(frozen=True)
+class Restored:
+    """What a restore did.
+
+    Attributes:
+        kept: where the former database is now.
+        loss: what the former database had and the restored one has not, by table.
+    """
+
+    kept: str
+    loss: dict[str, Loss]
+
+
+@contextmanager
+def beside(product: Product, backup: Backup, store: Store) -> Iterator[Copy]:
+    """The backup, restored beside the database and found equal to what was taken.
+
+    Raises:
+        Damaged: the backup is not what was once written; nothing was restored.
+        Refused: it is of another database product, or a newer server.
+    """
+    _fits(product, backup)
+    files.check(backup.path, backup.manifest, store.pulse)
+    with (
+        _scratch(store.folder / f"{backup.manifest.id}.restore{PARTIAL}") as folder,
+        files.opened(backup.path, backup.manifest.stored) as dump,
+        product.restored(dump, folder, f"restore-{backup.manifest.id}", store.pulse) as copy,
+    ):
+        differences = backup.manifest.facts.differences(copy.facts(store.key.digests, store.pulse))
+        if differences:
+            raise Damaged(
+                f"the backup {backup.path} restores, but not to what was taken: {differences[0]}",
+                hint="The database was not touched. Use another backup: 'deployguard backup list'.",
+            )
+        yield copy
+
+
+@contextmanager
+def _scratch(folder: Path) -> Iterator[Path]:
+    if folder.exists():
+        remove(folder)
+    private_folder(folder)
+    try:
+        yield folder
+    finally:
+        remove(folder)
+
+
+def _fits(product: Product, backup: Backup) -> None:
+    theirs = backup.manifest.identity.engine
+    if theirs != product.engine:
+        raise Refused(
+            f"the backup {backup.path} is of a {theirs} database, and the target is {product.engine}",
+            hint="Choose the backup of this environment: 'deployguard backup list'.",
+        )
+
+
+def restore(product: Product, backup: Backup, store: Store) -> Restored:
+    """Put a backup in the database's place, and keep what was there under a dated name.
+
+    A crash at any point leaves one complete database answering to the name: the former one
+    until the swap, the restored one after it. Doing it again is safe.
+
+    Raises:
+        Damaged, Refused: the database was not touched.
+    """
+    with beside(product, backup, store) as copy:
+        loss = copy.loss()
+        name = Path(product.identity().database).name
+        kept = f"{name}.before-restore-{store.clock.now():%Y%m%dT%H%M%S}"
+        return Restored(copy.take_place(kept, backup.manifest.facts, store.key.digests, store.pulse), loss)

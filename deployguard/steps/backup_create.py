@@ -1,0 +1,134 @@
+"""`backup.create`: a backup that was restored and compared before anything is changed."""
+
+from pathlib import Path
+from typing import ClassVar, Self
+
+from pydantic import Field, model_validator
+
+from deployguard.backup.base import Product
+from deployguard.backup.find import read_backup
+from deployguard.backup.products import product
+from deployguard.backup.seal import operator_key
+from deployguard.backup.take import Backup, Order, Store, Trial, take
+from deployguard.errors import DeployguardError, Refused
+from deployguard.runbook.quantities import Duration
+from deployguard.steps.base import JSON, Context, Outcome, Preview, Progress, Step, Target
+
+
+class BackupCreate(Step):
+    """Take a backup of the environment's database and prove that it can be restored.
+
+    Undo: none is needed; the backup stays. `rollback: { uses: backup.restore, when: requested }`
+    puts it back when a person asks for that.
+    """
+
+    uses: ClassVar[str] = "backup.create"
+    idempotent: ClassVar[bool] = True
+    outputs: ClassVar[tuple[str, ...]] = ("path", "id", "sha256", "state")
+    example: ClassVar[str] = (
+        "- id: backup\n  uses: backup.create\n  with: { verify: restore, plain_reason: the disk is encrypted }"
+    )
+
+    verify: Trial = "restore"
+    """How far to try it: restore it into a scratch database and compare, read it back, or not at all."""
+    plain_reason: str = ""
+    """Why the backup is not encrypted, in words; the report repeats them."""
+    expires: Duration = 30 * 86400.0
+    """When the backup should be destroyed: it holds the data as it was before the change."""
+    to: str = ""
+    """Folder for backups; by default deployguard's own. A relative one begins at the runbook."""
+    deadline: Duration = Field(600.0, gt=0)
+    """How long holding the database still may take."""
+
+    @model_validator(mode="after")
+    def _says_why(self) -> Self:
+        if not self.plain_reason.strip():
+            raise ValueError("plain_reason: say in words why the backup may be stored without encryption")
+        return self
+
+    def preview(self, context: Context) -> Preview:
+        """How much there is to copy."""
+        database = context.target.connect(read_only=True)
+        try:
+            size = database.size()
+        finally:
+            database.close()
+        return Preview(summary=f"back up {size / 2**20:.1f} MiB, verify: {self.verify}", bytes=size)
+
+    def capture(self, context: Context) -> JSON:
+        """Where the backup will be, so that its restore knows which one is meant."""
+        return {"backup": str(self._path(context))}
+
+    def is_done(self, context: Context) -> bool:
+        """Whether the backup of this run and step is there, under an unbroken seal."""
+        return self._taken(context) is not None
+
+    def execute(self, context: Context) -> Outcome:
+        """Take it, unless an interrupted try had already finished it."""
+        path = self._path(context)
+        backup = self._taken(context) or take(
+            product_of(context.target, self.deadline), store_of(context, path.parent, make=True), self._order(context)
+        )
+        return Outcome(_summary(backup), evidence=evidence_of(backup), outputs=_outputs(backup))
+
+    def _order(self, context: Context) -> Order:
+        return Order(
+            id=self._path(context).name, environment=context.target.environment, run=context.run, step=context.step,
+            verify=self.verify, reason=self.plain_reason, expires=self.expires,
+        )  # fmt: skip
+
+    def _path(self, context: Context) -> Path:
+        folder = context.target.project / self.to if self.to else context.target.home.backups
+        return folder / f"{context.run}-{context.step}"
+
+    def _taken(self, context: Context) -> Backup | None:
+        try:
+            backup = read_backup(self._path(context), operator_key(context.target.home.path, make=False))
+        except DeployguardError:
+            return None
+        mine = (context.run, context.step, context.target.environment)
+        manifest = backup.manifest
+        same = (manifest.run, manifest.step, manifest.environment) == mine
+        return backup if same and manifest.reached(_WANTED[self.verify]) else None
+
+
+_WANTED = {"restore": "restored", "read": "readable", "none": "written"}
+
+
+def product_of(target: Target, deadline: float) -> Product:
+    """How the environment's database is backed up and restored."""
+    if target.database_url is None:
+        raise Refused(f"the environment {target.environment} has no database", hint="Add database: in the runbook.")
+    return product(target.database_url, base=target.project, deadline=deadline)
+
+
+def store_of(context: Context, folder: Path, *, make: bool = False) -> Store:
+    """A folder of backups, under the project's key; its pulse is the step's safe point."""
+
+    def pulse(label: str, done: int, total: int | None) -> None:
+        context.pulse(Progress(label, done, total, unit="bytes"))
+
+    return Store(folder, operator_key(context.target.home.path, make=make), context.target.clock, pulse)
+
+
+def evidence_of(backup: Backup) -> JSON:
+    """What the report says of a backup."""
+    manifest = backup.manifest
+    return {
+        "backup": manifest.id, "state": manifest.state, "path": str(backup.path), "bytes": manifest.stored.bytes,
+        "rows": manifest.rows, "manifest_sha256": backup.sha256, "encrypted": manifest.encrypted,
+        "plaintext": not manifest.encrypted, "reason": manifest.reason, "recipients": list(manifest.recipients),
+        "database": manifest.identity.database, "taken_at": manifest.taken_at, "expires": manifest.expires,
+    }  # fmt: skip
+
+
+def _outputs(backup: Backup) -> JSON:
+    manifest = backup.manifest
+    return {"path": str(backup.path), "id": manifest.id, "sha256": backup.sha256, "state": manifest.state}
+
+
+def _summary(backup: Backup) -> str:
+    tried = {"restored": "restored once and compared", "readable": "read back", "written": "not tried"}
+    rows = sum(backup.manifest.rows.values())
+    size = backup.manifest.stored.bytes / 2**20
+    return f"{rows:,} rows of {len(backup.manifest.rows)} tables in {size:.1f} MiB, {tried[backup.manifest.state]}"

@@ -1,0 +1,56 @@
+"""`backup.restore`: a backup in the database's place; what was there is kept."""
+
+from pathlib import Path
+from typing import ClassVar
+
+from pydantic import Field
+
+from deployguard.backup.find import read_backup
+from deployguard.backup.restore import restore
+from deployguard.errors import Refused
+from deployguard.runbook.quantities import Duration
+from deployguard.steps.backup_create import product_of, store_of
+from deployguard.steps.base import Context, Outcome, Step
+
+
+class BackupRestore(Step):
+    """Put a backup in the place of the environment's database. Whatever was written since is lost, and counted.
+
+    As `rollback:` of a `backup.create` it restores the backup which that step took.
+    """
+
+    uses: ClassVar[str] = "backup.restore"
+    idempotent: ClassVar[bool] = True
+    outputs: ClassVar[tuple[str, ...]] = ("kept",)
+    example: ClassVar[str] = (
+        "- id: backup\n  uses: backup.create\n  with: { plain_reason: the disk is encrypted }\n"
+        "  rollback: { uses: backup.restore, when: requested }"
+    )
+
+    backup: str = Field("", alias="from")
+    """Folder of the backup; a relative one begins at the runbook."""
+    deadline: Duration = Field(60.0, gt=0)
+    """How long to wait for whoever is using the database."""
+
+    def execute(self, context: Context) -> Outcome:
+        """Restore beside, compare, count what is lost, swap."""
+        target = context.target
+        path = self._path(context)
+        store = store_of(context, target.home.backups)
+        done = restore(product_of(target, self.deadline), read_backup(path, store.key), store)
+        lost = {table: str(loss) for table, loss in done.loss.items()}
+        rows = sum(loss.added + loss.changed for loss in done.loss.values())
+        return Outcome(
+            f"{path.name} is in place; {rows:,} rows written since are not in it; the former database is {done.kept}",
+            evidence={"path": str(path), "kept": done.kept, "lost": lost},
+            outputs={"kept": done.kept},
+        )
+
+    def _path(self, context: Context) -> Path:
+        named = self.backup or str(context.before.get("backup", ""))
+        if not named:
+            raise Refused(
+                f"step {context.step} does not say which backup to restore",
+                hint="Add with: { from: … }, or make it the rollback: of a backup.create step.",
+            )
+        return context.target.project / named
