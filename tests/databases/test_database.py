@@ -86,6 +86,14 @@ def test_a_table_that_is_not_there_is_refused_by_name(database):
         database.shape("nobody")
 
 
+def test_the_tables_are_the_applications_own(database, people):
+    people.run("CREATE TABLE another (id INTEGER PRIMARY KEY)")
+    people.run("CREATE VIEW persons AS SELECT * FROM person")
+    database.claim(1)
+
+    assert database.tables() == ["another", "person"]
+
+
 def test_what_makes_a_column_hard_to_rewrite_is_shown(store, opened):
     store.run("CREATE TABLE team (id INTEGER PRIMARY KEY, name VARCHAR(50) NOT NULL UNIQUE)")
     store.run(
@@ -169,7 +177,7 @@ def test_a_key_of_several_columns_is_paged_in_its_own_order(store, opened):
 @pytest.mark.parametrize("name", ["a b", "a.b", 'a"b', "a`b", "a'b", "a%s", "a?", "select", "-- x", "Größe", "a\nb"])
 def test_identifiers_of_any_spelling(store, opened, name):
     table, key, value, quote = f"t{name}", f"k{name}", f"v{name}", store.quote
-    store.run(f"CREATE TABLE {quote(table)} ({quote(key)} INTEGER PRIMARY KEY, {quote(value)} TEXT)".replace("?", "?"))
+    store.run(f"CREATE TABLE {quote(table)} ({quote(key)} INTEGER PRIMARY KEY, {quote(value)} TEXT)")
     database = opened(store)
     rows = RowTable(table, database.shape(table).key, (value,))
 
@@ -355,17 +363,24 @@ def test_a_reader_reads_all_and_writes_nothing(people, database, opened):
     assert emails(people)[1] == "user2@example.org"
 
 
-def test_a_row_that_another_user_holds_is_not_waited_for_without_end(database, people):
+@pytest.fixture
+def impatient(people, opened, monkeypatch):
     if people.product == "sqlite":
         pytest.skip("SQLite locks the whole file: see its own tests")
+    module = {"postgresql": "postgres", "mariadb": "mysql"}[people.product]
+    monkeypatch.setattr(f"deployguard.databases.{module}.LOCK_WAIT", 1.0)
+    return opened(people)
+
+
+def test_a_row_that_another_user_holds_is_not_waited_for_without_end(impatient, people):
     other = people.another()
     other.run("BEGIN")
     other.run("UPDATE person SET email = 'held' WHERE id = 1")
 
     with pytest.raises(ConnectionLost, match="lock"):
-        write(database, email(1, b"user1@example.org", b"token"))
+        write(impatient, email(1, b"user1@example.org", b"token"))
 
     other.run("COMMIT")
     other.close()
-    assert write(database, email(2, b"user2@example.org", b"token")) == []
+    assert write(impatient, email(2, b"user2@example.org", b"token")) == []
     assert emails(people)[:2] == ["held", "token"]

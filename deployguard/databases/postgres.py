@@ -1,0 +1,275 @@
+"""PostgreSQL, by psycopg 3.
+
+Sources: postgresql.org/docs/current: sql-select "The Locking Clause", transaction-iso "Read Committed
+Isolation Level", runtime-config-query, runtime-config-client, libpq-connect.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import psycopg
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+
+from deployguard.databases.base import PREFIX, Checkpoint, Identity, Key, Row, RowTable, TableShape
+from deployguard.databases.postgres_catalog import KeyType, key_types, read_shape, read_tables
+from deployguard.databases.postgres_errors import explained
+from deployguard.databases.postgres_swap import PostgresBatch, name
+from deployguard.databases.state import TABLES, load_key, only_number, require_fence
+from deployguard.databases.url import DatabaseUrl
+from deployguard.errors import Refused
+
+LOCK_WAIT = 10.0
+"""Seconds to wait for a row or table that another session holds."""
+_STATEMENT = 900
+"""Seconds that one statement may take; the longest is the count of a large table."""
+_IDLE = 60
+"""Seconds that a batch may stand idle: if this machine hangs, its locks go."""
+_ROWS_AT_ONCE = 500
+
+# A page or batch finds its rows by the key. The planner, which knows nothing of our temporary
+# table, now and then prefers to read the whole table for each batch; these leave it no other way.
+_BY_KEY = ("enable_seqscan", "enable_bitmapscan", "enable_sort", "enable_hashjoin", "enable_mergejoin")
+
+_STATE = f"""
+CREATE TABLE IF NOT EXISTS {PREFIX}fence (id int PRIMARY KEY CHECK (id = 1), fence bigint NOT NULL);
+CREATE TABLE IF NOT EXISTS {PREFIX}checkpoint (
+    operation text NOT NULL, name text NOT NULL, number bigint NOT NULL, after text, changed bigint NOT NULL,
+    total bigint NOT NULL, done boolean NOT NULL, PRIMARY KEY (operation, name)
+);
+CREATE TABLE IF NOT EXISTS {PREFIX}kept (
+    operation text NOT NULL, name text NOT NULL, field text NOT NULL, key text NOT NULL, digest bytea NOT NULL,
+    PRIMARY KEY (operation, name, field, key)
+)
+"""
+
+
+class Postgres:
+    """A PostgreSQL database; the tables are those that the user's search_path finds."""
+
+    def __init__(self, where: DatabaseUrl, *, read_only: bool) -> None:
+        """Connect.
+
+        Raises:
+            Refused: the server says no, or the database cannot be worked on.
+            ConnectionLost: the server does not answer.
+        """
+        self._where = where
+        self._read_only = read_only
+        self._keys: dict[str, dict[str, KeyType]] = {}
+        self._connection = self._open()
+
+    def _open(self) -> psycopg.Connection[tuple[Any, ...]]:
+        with self._explaining():
+            connection = psycopg.connect(self._conninfo(), autocommit=True, prepare_threshold=None)
+            try:
+                connection.execute(self._session())
+                self._check(connection)
+            except BaseException:
+                connection.close()
+                raise
+        return connection
+
+    def _conninfo(self) -> str:
+        where, password = self._where, self._where.password
+        given: dict[str, Any] = {
+            "host": where.host or None, "port": where.port, "user": where.user or None,
+            "dbname": where.database or None, "password": password.reveal() if password else None,
+            "application_name": "deployguard", "connect_timeout": 10, "tcp_user_timeout": 30_000,
+            **where.options, "client_encoding": "UTF8",
+        }  # fmt: skip
+        return make_conninfo(**given)
+
+    def _session(self) -> sql.SQL:
+        settings = {
+            "lock_timeout": int(LOCK_WAIT * 1000),
+            "statement_timeout": _STATEMENT * 1000,
+            "idle_in_transaction_session_timeout": _IDLE * 1000,
+            "default_transaction_isolation": "'read committed'",
+            "default_transaction_read_only": "on" if self._read_only else "off",
+            # the text form of keys must read back as the same key
+            "datestyle": "ISO", "intervalstyle": "postgres", "timezone": "UTC", "bytea_output": "hex",
+            "extra_float_digits": "1", "client_min_messages": "warning",
+            # rather an error than a table with rows missing
+            "row_security": "off",
+            **dict.fromkeys(_BY_KEY, "off"),
+        }  # fmt: skip
+        return sql.SQL("; ".join(f"SET {key} = {value}" for key, value in settings.items()))
+
+    def _check(self, connection: psycopg.Connection[tuple[Any, ...]]) -> None:
+        facts = connection.execute("SELECT current_setting('server_encoding'), pg_is_in_recovery()").fetchone()
+        encoding, standby = facts or ("", False)
+        if encoding == "SQL_ASCII":
+            raise Refused(
+                f"the database {self._where.shown} has no encoding (SQL_ASCII)",
+                hint="Tokens are made of UTF-8. Move the data to a database with the encoding UTF8.",
+            )
+        if standby and not self._read_only:
+            raise Refused(f"{self._where.shown} is a standby, which is read-only", hint="Name the primary server.")
+
+    def _live(self) -> psycopg.Connection[tuple[Any, ...]]:
+        if self._connection.closed:
+            self._connection = self._open()
+        return self._connection
+
+    @contextmanager
+    def _explaining(self) -> Iterator[None]:
+        try:
+            yield
+        except psycopg.Error as error:
+            raise explained(error, self._where.shown) from None
+
+    def _all(self, query: str, values: Sequence[object] = (), *, planned: bool = False) -> list[tuple[Any, ...]]:
+        with self._explaining():
+            connection = self._live()
+            with self._planned(connection) if planned else nullcontext():
+                # binary: keys come as numbers, values as bytes
+                return connection.cursor(binary=True).execute(sql.SQL(query), values).fetchall()
+
+    @contextmanager
+    def _planned(self, connection: psycopg.Connection[tuple[Any, ...]]) -> Iterator[None]:
+        """A query that is not ours, or reads a whole table, is planned as the site plans."""
+        with connection.transaction():
+            connection.execute(sql.SQL("; ".join(f"SET LOCAL {s} TO DEFAULT" for s in _BY_KEY)))
+            yield
+
+    def identity(self) -> Identity:
+        """The system identifier, which only initdb makes, where the user may read it; and the database's number."""
+        version, base, number = self._all(
+            "SELECT current_setting('server_version'), current_database()::text, oid::bigint"
+            " FROM pg_database WHERE datname = current_database()"
+        )[0]
+        allowed = "has_function_privilege('pg_control_system()', 'execute')"
+        server = "unknown"
+        if self._all(f"SELECT {allowed}")[0][0]:
+            server = str(self._all("SELECT system_identifier FROM pg_control_system()")[0][0])
+        info = self._live().info
+        return Identity("postgresql", version, f"{info.host}:{info.port}", base, f"{server}/{number}")
+
+    def size(self) -> int:
+        """Bytes of the database's files, the write-ahead log left out."""
+        return int(self._all("SELECT pg_database_size(current_database())")[0][0])
+
+    def number(self, query: str) -> float:
+        """The one number that a query gives; it can change nothing."""
+        with self._explaining():
+            connection = self._live()
+            with self._planned(connection):
+                connection.execute("SET TRANSACTION READ ONLY")
+                cursor = connection.execute(query.encode())
+                return only_number(cursor.fetchmany(2) if cursor.description else [])
+
+    def tables(self) -> list[str]:
+        """Names of the application's tables."""
+        return read_tables(self._all)
+
+    def shape(self, table: str) -> TableShape:
+        """How a table is declared."""
+        return read_shape(self._all, table, self._where.shown)
+
+    def count(self, table: str) -> int:
+        """Rows, at this moment."""
+        return int(self._all(f"SELECT count(*) FROM {name(table)}", planned=True)[0][0])
+
+    def _types(self, table: RowTable) -> list[KeyType]:
+        if table.name not in self._keys:
+            self._keys[table.name] = key_types(self._all, table.name)
+        known = self._keys[table.name]
+        return [known[column] for column in table.key]
+
+    def page(self, table: RowTable, after: Key | None, limit: int) -> list[Row]:
+        """Rows in key order, those after a key."""
+        keys = ", ".join(map(name, table.key))
+        where = ""
+        if after is not None:
+            where = f"WHERE ({keys}) > ({', '.join(kind.value for kind in self._types(table))})"
+        query = f"SELECT {self._columns(table)} FROM {name(table.name)} {where} ORDER BY {keys} LIMIT %s"
+        return [_row(table, found) for found in self._all(query, (*(after or ()), limit))]
+
+    def rows(self, table: RowTable, keys: Sequence[Key]) -> list[Row]:
+        """The rows of some keys, as they are now."""
+        found: list[Row] = []
+        wanted = f"({', '.join(kind.value for kind in self._types(table))})"
+        for start in range(0, len(keys), _ROWS_AT_ONCE):
+            some = keys[start : start + _ROWS_AT_ONCE]
+            query = (
+                f"SELECT {self._columns(table)} FROM {name(table.name)}"
+                f" WHERE ({', '.join(map(name, table.key))}) IN ({', '.join([wanted] * len(some))})"
+            )
+            found += [_row(table, row) for row in self._all(query, [part for key in some for part in key])]
+        return found
+
+    def _columns(self, table: RowTable) -> str:
+        keys = [kind.read(name(c)) for c, kind in zip(table.key, self._types(table), strict=True)]
+        return ", ".join([*keys, *(f"convert_to({name(c)}::text, 'UTF8')" for c in table.columns)])
+
+    def _has_state(self) -> bool:
+        return bool(self._all(f"SELECT to_regclass('{PREFIX}fence') IS NOT NULL")[0][0])
+
+    def fence(self) -> int:
+        """The highest fencing token that was ever claimed here."""
+        found = self._all(f"SELECT fence FROM {PREFIX}fence") if self._has_state() else []
+        return int(found[0][0]) if found else 0
+
+    def claim(self, fence: int) -> None:
+        """Shut out every lower fencing token; waits for a batch of its holder to end."""
+        with self._explaining():
+            connection = self._live()
+            with connection.transaction():
+                # two at once would both find nothing there, and one would fail
+                connection.execute("SELECT pg_advisory_xact_lock(hashtext('deployguard'))")
+                connection.execute(_STATE.encode())
+                found = connection.execute(
+                    f"INSERT INTO {PREFIX}fence AS f VALUES (1, %s) ON CONFLICT (id)"
+                    " DO UPDATE SET fence = greatest(f.fence, excluded.fence) RETURNING fence",
+                    (fence,),
+                ).fetchone()
+                require_fence(found[0] if found else None, fence, self._where.shown)
+
+    @contextmanager
+    def batch(self, fence: int) -> Iterator[PostgresBatch]:
+        """A transaction under a fencing token; it holds the fence row, so that no claim passes meanwhile."""
+        has_state = self._has_state()
+        with self._explaining():
+            connection = self._live()
+            with connection.transaction():
+                # no claim can pass while this row is locked
+                found = (
+                    connection.execute(f"SELECT fence FROM {PREFIX}fence FOR SHARE").fetchone() if has_state else None
+                )
+                require_fence(found[0] if found else None, fence, self._where.shown)
+                yield PostgresBatch(connection, self._types)
+
+    def checkpoint(self, operation: str, table: str) -> Checkpoint | None:
+        """Where an operation stands."""
+        if not self._has_state():
+            return None
+        found = self._all(
+            f"SELECT number, after, changed, total, done FROM {PREFIX}checkpoint WHERE operation = %s AND name = %s",
+            (operation, table),
+        )
+        return Checkpoint(found[0][0], load_key(found[0][1]), *found[0][2:]) if found else None
+
+    def kept(self, operation: str, table: str) -> dict[tuple[str, Key], bytes]:
+        """Values that the undo must leave."""
+        if not self._has_state():
+            return {}
+        found = self._all(
+            f"SELECT field, key, digest FROM {PREFIX}kept WHERE operation = %s AND name = %s", (operation, table)
+        )
+        return {(column, load_key(key) or ()): digest for column, key, digest in found}
+
+    def forget(self) -> None:
+        """Remove everything that deployguard keeps in this database."""
+        with self._explaining():
+            self._live().execute(f"DROP TABLE IF EXISTS {', '.join(PREFIX + table for table in TABLES)}".encode())
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._connection.close()
+
+
+def _row(table: RowTable, found: tuple[Any, ...]) -> Row:
+    width = len(table.key)
+    return Row(found[:width], found[width:])

@@ -1,0 +1,141 @@
+"""Writing many rows of PostgreSQL at once: a binary COPY into a temporary table, then one UPDATE.
+
+Source: postgresql.org/docs/current/sql-copy, "Binary Format".
+"""
+
+import struct
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from deployguard.databases.base import PREFIX, Change, Checkpoint, Kept, Key, RowTable
+from deployguard.databases.postgres_catalog import KeyType
+from deployguard.databases.postgres_errors import refuse_unstorable
+from deployguard.databases.state import dump_key
+
+_HEADER = b"PGCOPY\n\xff\r\n\0" + struct.pack(">ii", 0, 0)
+_END = struct.pack(">h", -1)
+_INTEGER = struct.Struct(">iq")
+_LENGTH = struct.Struct(">i")
+
+
+class PostgresBatch:
+    """Writes of one transaction."""
+
+    def __init__(
+        self, connection: psycopg.Connection[tuple[Any, ...]], types: Callable[[RowTable], list[KeyType]]
+    ) -> None:
+        self._connection, self._types = connection, types
+
+    def swap(self, table: RowTable, changes: Sequence[Change]) -> list[Key]:
+        """Write each change whose old values are still there, compared byte by byte."""
+        alike: dict[tuple[int, ...], list[Change]] = defaultdict(list)
+        for change in changes:
+            alike[change.columns].append(change)
+        return [key for columns, group in alike.items() for key in self._swap(table, columns, group)]
+
+    def _swap(self, table: RowTable, columns: tuple[int, ...], group: list[Change]) -> list[Key]:
+        types = self._types(table)
+        refuse_unstorable(table, group)
+        self._execute(_create(types, columns))
+        with self._connection.cursor().copy(
+            _sql(f"COPY {_temporary(types, columns)} FROM STDIN (FORMAT BINARY)")
+        ) as copy:
+            copy.write(_binary(types, group))
+        written = self._execute(_update(table, columns, types)).rowcount
+        lost = self._execute(_not_written(table, columns, types)).fetchall() if written != len(group) else []
+        # the next group, or the next batch of this transaction, starts empty
+        self._execute(f"TRUNCATE {_temporary(types, columns)}")
+        return lost
+
+    def _execute(self, query: str) -> psycopg.Cursor[tuple[Any, ...]]:
+        return self._connection.execute(_sql(query), ())
+
+    def save(self, operation: str, table: str, checkpoint: Checkpoint) -> None:
+        """Move an operation's checkpoint."""
+        c = checkpoint
+        self._connection.execute(
+            f"INSERT INTO {PREFIX}checkpoint VALUES (%s, %s, %s, %s, %s, %s, %s)"
+            " ON CONFLICT (operation, name) DO UPDATE SET (number, after, changed, total, done)"
+            " = (excluded.number, excluded.after, excluded.changed, excluded.total, excluded.done)",
+            (operation, table, c.number, dump_key(c.after), c.changed, c.total, c.done),
+        )
+
+    def keep(self, operation: str, table: str, kept: Sequence[Kept]) -> None:
+        """Remember values that the undo must leave."""
+        self._connection.cursor().executemany(
+            f"INSERT INTO {PREFIX}kept VALUES (%s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
+            [(operation, table, k.column, dump_key(k.key), k.digest) for k in kept],
+        )
+
+
+def name(identifier: str) -> str:
+    """An identifier in SQL that psycopg looks for placeholders in."""
+    return '"' + identifier.replace('"', '""').replace("%", "%%") + '"'
+
+
+def _sql(text: str) -> sql.SQL:
+    return sql.SQL(text)
+
+
+def _temporary(types: Sequence[KeyType], columns: tuple[int, ...]) -> str:
+    # its shape is in its name: one for all tables whose keys and columns travel alike
+    kinds = "".join("i" if kind.integer else "t" for kind in types)
+    return f"pg_temp.{PREFIX}swap_{kinds}_{len(columns)}"
+
+
+def _create(types: Sequence[KeyType], columns: tuple[int, ...]) -> str:
+    keys = [f"k{i} {'bigint' if kind.integer else 'text'}" for i, kind in enumerate(types)]
+    values = [f'o{i} text COLLATE "C", n{i} text' for i in range(len(columns))]
+    return f"CREATE TEMPORARY TABLE IF NOT EXISTS {_temporary(types, columns)[8:]} ({', '.join(keys + values)})"
+
+
+def _same_key(table: RowTable, types: Sequence[KeyType]) -> str:
+    pairs = enumerate(zip(table.key, types, strict=True))
+    return " AND ".join(
+        f"t.{name(column)} = v.k{i}{'' if kind.integer else f'::{kind.declared}'}" for i, (column, kind) in pairs
+    )
+
+
+def _holds(table: RowTable, columns: tuple[int, ...], which: str) -> str:
+    # COLLATE "C" compares bytes, whatever a column's own collation takes for equal
+    return " AND ".join(
+        f't.{name(table.columns[c])}::text COLLATE "C" = v.{which}{i} COLLATE "C"' for i, c in enumerate(columns)
+    )
+
+
+def _update(table: RowTable, columns: tuple[int, ...], types: Sequence[KeyType]) -> str:
+    put = ", ".join(f"{name(table.columns[c])} = v.n{i}" for i, c in enumerate(columns))
+    return (
+        f"UPDATE {name(table.name)} AS t SET {put} FROM {_temporary(types, columns)} AS v"
+        f" WHERE {_same_key(table, types)} AND {_holds(table, columns, 'o')}"
+    )
+
+
+def _not_written(table: RowTable, columns: tuple[int, ...], types: Sequence[KeyType]) -> str:
+    keys = ", ".join(f"v.k{i}" for i in range(len(types)))
+    return (
+        f"SELECT {keys} FROM {_temporary(types, columns)} AS v WHERE NOT EXISTS (SELECT FROM {name(table.name)} AS t"
+        f" WHERE {_same_key(table, types)} AND {_holds(table, columns, 'n')})"
+    )
+
+
+def _binary(types: Sequence[KeyType], group: Sequence[Change]) -> bytes:
+    """Rows of key, then old and new value of each column, as COPY reads them."""
+    start = struct.pack(">h", len(types) + 2 * len(group[0].columns))
+    parts = [_HEADER]
+    for change in group:
+        parts.append(start)
+        for part, kind in zip(change.key, types, strict=True):
+            if kind.integer:
+                parts.append(_INTEGER.pack(8, part))
+            else:
+                text = str(part).encode()
+                parts += (_LENGTH.pack(len(text)), text)
+        for old, new in zip(change.old, change.new, strict=True):
+            parts += (_LENGTH.pack(len(old)), old, _LENGTH.pack(len(new)), new)
+    parts.append(_END)
+    return b"".join(parts)

@@ -1,0 +1,52 @@
+"""What all products share about the state that deployguard keeps in the target database."""
+
+import json
+
+from deployguard.databases.base import Key
+from deployguard.errors import LeaseLost, Refused
+
+TABLES = ("kept", "checkpoint", "fence")
+
+
+def dump_key(key: Key | None) -> str | None:
+    """A key as text that `load_key` reads back exactly."""
+    return None if key is None else json.dumps([{"hex": v.hex()} if isinstance(v, bytes) else v for v in key])
+
+
+def load_key(text: str | None) -> Key | None:
+    """The key that `dump_key` wrote."""
+    if text is None:
+        return None
+    return tuple(bytes.fromhex(v["hex"]) if isinstance(v, dict) else v for v in json.loads(text))
+
+
+def require_fence(found: int | None, fence: int, where: str) -> None:
+    """Let only the newest holder pass.
+
+    Args:
+        found: the token that the database holds, None for none.
+        fence: the caller's.
+        where: the database, for people.
+
+    Raises:
+        LeaseLost: they differ.
+    """
+    if found != fence:
+        newest = "none" if found is None else found
+        raise LeaseLost(
+            f"lease {fence} may not write to {where} any more: lease {newest} has claimed it",
+            hint="'deployguard runs' shows who holds the environment now. Nothing of this batch was kept.",
+        )
+
+
+def only_number(rows: list[tuple[object, ...]]) -> float:
+    """The one number that a query gave.
+
+    Raises:
+        Refused: it gave anything else.
+    """
+    from decimal import Decimal
+
+    if len(rows) != 1 or len(rows[0]) != 1 or not isinstance(rows[0][0], (int, float, Decimal)):
+        raise Refused("the query does not give one number", hint="Write a query such as 'select count(*) from …'.")
+    return float(rows[0][0])
