@@ -81,5 +81,5 @@ def restore(product: Product, backup: Backup, store: Store) -> Restored:
     with beside(product, backup, store) as copy:
         loss = copy.loss()
         name = Path(product.identity().database).name
-        kept = f"{name}.before-restore-{store.clock.now():%Y%m%dT%H%M%S}"
+        kept = f"{name}.before-restore-{store.clock.now():%Y%m%dT%H%M%S%f}"
         return Restored(copy.take_place(kept, backup.manifest.facts, store.key.digests, store.pulse), loss)

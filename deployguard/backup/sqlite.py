@@ -14,7 +14,7 @@ from typing import BinaryIO
 from urllib.parse import quote
 
 from deployguard.backup.base import Facts, Loss, Pulse, Table
-from deployguard.backup.durable import create, explained, sync_folder, to_disk
+from deployguard.backup.durable import PARTIAL, create, explained, sync_folder, to_disk
 from deployguard.backup.sqlite_facts import facts_of, loss_between
 from deployguard.databases.base import PREFIX, Identity
 from deployguard.databases.sqlite import Sqlite as Database
@@ -122,13 +122,7 @@ class SqliteCopy:
         former = self.live.with_name(kept)
         with _explaining(self.live), closing(_connect(self.live, "rw", self.deadline)) as live:
             _shut_out_others(live, self.live)
-            create(former).close()
-            try:
-                _copy(live, former, self.deadline, pulse, transaction=False)
-            except BaseException:
-                _remove_database(former)
-                raise
-            _to_disk(former)
+            _keep(live, former, self.deadline, pulse)
             _carry_fence(live, self.path)
             _copy_into(self.path, live)
             differences = _as_restored(expected).differences(_as_restored(facts_of(live, key, lambda *_: None)))
@@ -184,6 +178,20 @@ def _copy_into(copy: Path, live: sqlite3.Connection) -> None:
         source.backup(live, pages=-1)
 
 
+def _keep(live: sqlite3.Connection, former: Path, deadline: float, pulse: Pulse) -> None:
+    partial = former.with_name(former.name + PARTIAL)
+    with explained(former):
+        create(partial).close()
+    try:
+        _copy(live, partial, deadline, pulse, transaction=False)
+        with partial.open("rb+") as stream:
+            to_disk(stream)
+        partial.rename(former)
+        sync_folder(former.parent)
+    finally:
+        _remove_database(partial)
+
+
 def _shut_out_others(live: sqlite3.Connection, path: Path) -> None:
     live.execute("PRAGMA synchronous=EXTRA")
     live.execute("SELECT count(*) FROM sqlite_schema").fetchone()
@@ -218,12 +226,6 @@ def _carry_fence(live: sqlite3.Connection, copy: Path) -> None:
 def _facts(path: Path, key: bytes, pulse: Pulse) -> Facts:
     with _explaining(path), closing(_connect(path, "ro&immutable=1")) as connection:
         return facts_of(connection, key, pulse)
-
-
-def _to_disk(path: Path) -> None:
-    with path.open("rb+") as stream:
-        to_disk(stream)
-    sync_folder(path.parent)
 
 
 def _remove_database(path: Path) -> None:

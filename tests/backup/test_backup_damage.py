@@ -1,0 +1,202 @@
+"""What is not the backup that was taken is refused before the first write to the database."""
+
+import os
+import random
+import shutil
+import sqlite3
+from contextlib import closing
+from dataclasses import replace
+
+import pytest
+from sites import names, rows
+
+from deployguard.backup.find import backups, read_backup
+from deployguard.backup.manifest import render
+from deployguard.backup.restore import restore
+from deployguard.backup.seal import VARIABLE, operator_key
+from deployguard.backup.stored import check
+from deployguard.backup.take import Order, take
+from deployguard.errors import Damaged, Refused
+
+DUMP, MANIFEST = "database.sqlite3", "manifest.json"
+
+
+def _flip(path, dice):
+    data = bytearray(path.read_bytes())
+    data[dice.randrange(len(data))] ^= 1 << dice.randrange(8)
+    path.write_bytes(data)
+
+
+def _truncate(path, dice):
+    os.truncate(path, dice.randrange(path.stat().st_size))
+
+
+def _zero(path, dice):
+    data = bytearray(path.read_bytes())
+    begin = dice.choice([i for i in range(0, len(data), 512) if any(data[i : i + 512])])
+    data[begin : begin + 512] = bytes(len(data[begin : begin + 512]))
+    path.write_bytes(data)
+
+
+def _append(path, dice):
+    with path.open("ab") as stream:
+        stream.write(dice.randbytes(dice.randrange(1, 5000)))
+
+
+def _move_block(path, dice):
+    data = path.read_bytes()
+    blocks = [data[i : i + 64] for i in range(0, len(data), 64)]
+    here, there = dice.sample(range(len(blocks)), 2)
+    if blocks[here] == blocks[there]:
+        blocks[here] = bytes(64)
+        blocks[there] = b"\1" * 64
+    blocks[here], blocks[there] = blocks[there], blocks[here]
+    path.write_bytes(b"".join(blocks))
+
+
+def _empty(path, _dice):
+    path.write_bytes(b"")
+
+
+def _missing(path, _dice):
+    path.unlink()
+
+
+def _swapped(path, _dice):
+    other = path.with_name(DUMP if path.name == MANIFEST else MANIFEST)
+    spare = path.with_name("spare")
+    path.rename(spare)
+    other.rename(path)
+    spare.rename(other)
+
+
+def _extra(path, dice):
+    path.with_name(f"{path.name}{dice.choice(['-wal', '-journal', '.1', '~'])}").write_bytes(b"x")
+
+
+def _link(path, _dice):
+    target = path.with_name(f".{path.name}")
+    path.rename(target)
+    path.symlink_to(target)
+
+
+DAMAGES = [_flip, _flip, _flip, _truncate, _zero, _append, _move_block, _empty, _missing, _swapped, _extra, _link]
+
+
+def _refused(product, store, backup):
+    try:
+        restore(product, read_backup(backup.path, store.key), store)
+    except Damaged:
+        return True
+    return False
+
+
+def _try_damages(count, product, store, backup, site):
+    before, dice = site.read_bytes(), random.Random(20)
+    whole = backup.path.rename(backup.path.with_name("whole"))
+    for number in range(count):
+        damage, name = dice.choice(DAMAGES), dice.choice([DUMP, MANIFEST])
+        if backup.path.exists():
+            shutil.rmtree(backup.path)
+        shutil.copytree(whole, backup.path)
+        damage(backup.path / name, dice)
+
+        assert _refused(product, store, backup), f"damage {number} ({damage.__name__} of {name}) was restored"
+
+    assert site.read_bytes() == before
+    assert names(site.parent) == ["backups", "operator.key", "site.db"]
+
+
+def test_damage_of_every_kind_is_refused_before_the_first_write(product, store, backup, site):
+    _try_damages(500, product, store, backup, site)
+
+
+@pytest.mark.faults
+def test_ten_thousand_damages_are_refused_before_the_first_write(product, store, backup, site):
+    _try_damages(10_000, product, store, backup, site)
+
+
+def test_another_backup_under_this_name_is_refused(product, store, backup):
+    other = take(product, store, Order("after", "production", run="r2", step="backup", reason="a test"))
+    shutil.rmtree(backup.path)
+    other.path.rename(backup.path)
+
+    with pytest.raises(Damaged, match="another backup under this name"):
+        read_backup(backup.path, store.key)
+
+
+def test_the_dump_of_another_run_is_refused(product, store, backup):
+    other = take(product, store, Order("after", "production", run="r2", step="backup", reason="a test"))
+    (backup.path / MANIFEST).replace(other.path / MANIFEST)
+
+    with pytest.raises(Damaged):
+        read_backup(other.path, store.key)
+
+
+def test_a_manifest_that_somebody_else_sealed_is_refused(store, backup, home):
+    stranger = home / "stranger"
+    stranger.mkdir(mode=0o700)
+    forged = render(replace(backup.manifest, state="restored"), operator_key(stranger, make=True))
+    (backup.path / MANIFEST).write_bytes(forged)
+
+    with pytest.raises(Damaged, match="sealed with another key"):
+        read_backup(backup.path, store.key)
+
+
+def test_a_seal_over_other_words_is_refused(store, backup):
+    data = (backup.path / MANIFEST).read_bytes()
+    (backup.path / MANIFEST).write_bytes(data.replace(b'"run": "r1"', b'"run": "r2"'))
+
+    with pytest.raises(Damaged, match="changed"):
+        read_backup(backup.path, store.key)
+
+
+def test_a_key_in_the_environment_is_the_only_one_that_counts(store, backup, home, monkeypatch):
+    monkeypatch.setenv(VARIABLE, "kept elsewhere, by the operator")
+
+    with pytest.raises(Damaged, match="another key"):
+        read_backup(backup.path, operator_key(home, make=False))
+
+
+def test_without_the_key_no_backup_is_believed(home):
+    (home / "operator.key").unlink(missing_ok=True)
+
+    with pytest.raises(Refused, match="no key"):
+        operator_key(home, make=False)
+
+
+def test_a_key_that_others_can_read_is_refused(home, key):
+    (home / "operator.key").chmod(0o644)
+
+    with pytest.raises(Refused, match="read by others"):
+        operator_key(home, make=False)
+
+
+def test_a_half_written_backup_is_not_listed_and_a_damaged_one_is_named(product, store, backup):
+    take(product, store, Order("after", "production", reason="a test"))
+    backup.path.rename(backup.path.with_name("before.partial"))
+    (store.folder / "empty").mkdir()
+
+    found = list(backups(store.folder, store.key))
+
+    assert [type(b) is Damaged for b in found] == [True, False]
+    assert found[1].manifest.id == "after"
+
+
+def test_a_damaged_copy_never_passes_for_read(store, backup):
+    check(backup.path, backup.manifest, store.pulse)
+    _flip(backup.path / DUMP, random.Random(1))
+
+    with pytest.raises(Damaged, match="was changed"):
+        check(backup.path, backup.manifest, store.pulse)
+
+
+def test_what_was_refused_is_still_the_database_it_was(product, store, backup, site):
+    _flip(backup.path / DUMP, random.Random(2))
+
+    with pytest.raises(Damaged):
+        restore(product, backup, store)
+
+    with closing(sqlite3.connect(site)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    assert len(rows(site, "SELECT * FROM person")) == 50

@@ -1,0 +1,159 @@
+import sqlite3
+from dataclasses import replace
+
+import pytest
+from sites import ODD_NAME, change, fill, killed, names, rows, writing
+
+from deployguard.backup.durable import remove
+from deployguard.backup.find import backups, read_backup
+from deployguard.backup.seal import operator_key
+from deployguard.backup.sqlite import SqliteProduct
+from deployguard.backup.take import Order, take
+from deployguard.errors import DeployguardError, Refused, StepFailed
+
+ORDER = Order("before", "production", run="r1", step="backup", reason="a test")
+LEAST_FAULT_POINTS = 40
+
+
+def test_a_backup_counts_every_row_and_has_been_restored(product, store):
+    backup = take(product, store, ORDER)
+
+    assert backup.manifest.state == "restored"
+    assert backup.manifest.rows["person"] == 50
+    assert backup.manifest.rows[ODD_NAME] == 50
+    assert backup.manifest.rows["blank"] == 0
+    assert names(backup.path) == ["database.sqlite3", "manifest.json"]
+
+
+def test_the_file_is_a_database_that_anybody_can_open_without_us(backup, site):
+    copy = backup.path / "database.sqlite3"
+
+    for query in ("SELECT * FROM person", "SELECT * FROM people", "SELECT * FROM words", "PRAGMA user_version"):
+        assert rows(copy, query) == rows(site, query)
+
+
+def test_only_the_owner_can_read_any_of_it(backup):
+    assert backup.path.stat().st_mode & 0o777 == 0o700
+    assert {entry.stat().st_mode & 0o777 for entry in backup.path.iterdir()} == {0o600}
+
+
+@pytest.mark.parametrize("journal", ["wal", "delete"])
+def test_beside_a_live_writer_it_shows_one_moment_and_ends(home, store, journal):
+    site = home / "live.db"
+    fill(site, journal=journal)
+
+    with writing(site) as writer:
+        taken = [take(SqliteProduct(site), store, replace(ORDER, id=f"b{n}")) for n in range(5)]
+        still_writing = writer.poll() is None
+
+    assert still_writing
+    for backup in taken:
+        assert backup.manifest.rows["credit"] == backup.manifest.rows["debit"] > 0
+        assert rows(
+            backup.path / "database.sqlite3", "SELECT (SELECT sum(amount) FROM credit) + sum(amount) FROM debit"
+        ) == [(0,)]
+    assert taken[-1].manifest.rows["credit"] > taken[0].manifest.rows["credit"]
+
+
+def test_rows_that_stand_only_in_the_write_ahead_log_are_in_it(product, store, site):
+    reader = sqlite3.connect(site)
+    reader.execute("SELECT * FROM person").fetchall()
+    change(site, "INSERT INTO blank VALUES (1)")
+    assert site.with_name("site.db-wal").stat().st_size > 0
+
+    backup = take(product, store, ORDER)
+
+    assert backup.manifest.rows["blank"] == 1
+    reader.close()
+
+
+def test_a_kill_at_any_file_operation_leaves_a_whole_backup_or_none(product, store):
+    points = 0
+    while killed(lambda: take(product, store, ORDER), at_event=points + 1):
+        points += 1
+        for found in backups(store.folder, store.key):
+            assert found.manifest.state == "restored"
+            remove(found.path)
+
+    assert points >= LEAST_FAULT_POINTS
+    assert [b.manifest.id for b in backups(store.folder, store.key)] == ["before"]
+    assert names(store.folder) == ["before"]
+
+
+def test_what_fails_leaves_nothing_behind(product, store):
+    def stop(label, *_):
+        if label.startswith("writing"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        take(product, replace(store, pulse=stop), ORDER)
+
+    assert names(store.folder) == []
+
+
+def test_a_damaged_database_is_not_backed_up(site, product, store):
+    root = rows(site, "SELECT rootpage FROM sqlite_schema WHERE name = 'setting'")[0][0]
+    with site.open("r+b") as stream:
+        stream.seek((root - 1) * 4096)
+        stream.write(b"\xff" * 200)
+
+    with pytest.raises(StepFailed, match=r"damaged|CORRUPT"):
+        take(product, store, ORDER)
+
+    assert names(store.folder) == []
+
+
+def test_rows_that_break_a_declared_rule_are_backed_up_as_they_are(site, product, store):
+    change(site, f"""INSERT INTO "{ODD_NAME.replace('"', '""')}" (person) VALUES (99999)""")
+
+    backup = take(product, store, ORDER)
+
+    assert backup.manifest.facts.notes == ("1 foreign keys point nowhere",)
+
+
+def test_a_backup_is_never_overwritten(product, store, backup):
+    with pytest.raises(Refused, match="already"):
+        take(product, store, ORDER)
+
+    assert read_backup(backup.path, store.key).sha256 == backup.sha256
+
+
+def test_a_copy_that_takes_too_long_is_given_up(site, store):
+    with pytest.raises(StepFailed, match="could not be copied within"):
+        take(SqliteProduct(site, deadline=-1), store, ORDER)
+
+
+def test_values_that_differ_only_in_type_or_blanks_are_told_apart(site, product, store):
+    before = take(product, store, ORDER).manifest.facts
+
+    for n, statement in enumerate(
+        [
+            "UPDATE setting SET value = 1.0 WHERE place = 'c'",
+            "UPDATE setting SET value = '1' WHERE place = 'e'",
+            "UPDATE person SET name = name || ' ' WHERE id = 3",
+            "UPDATE person SET name = upper(name) WHERE id = 3",
+            "UPDATE setting SET value = CAST(x'ff81' AS TEXT) WHERE name = 'bad'",
+        ]
+    ):
+        change(site, statement)
+        after = take(product, store, replace(ORDER, id=f"b{n}")).manifest.facts
+        assert len(before.differences(after)) == 1, statement
+        before = after
+
+
+def test_a_digest_gives_no_guess_away_without_the_key(product, store, home, backup):
+    other = home / "other"
+    other.mkdir(mode=0o700)
+    elsewhere = replace(store, folder=other / "b", key=operator_key(other, make=True))
+
+    theirs = take(product, elsewhere, ORDER).manifest.facts
+
+    assert theirs.tables["person"].rows == backup.manifest.facts.tables["person"].rows
+    assert theirs.tables["person"].digest != backup.manifest.facts.tables["person"].digest
+
+
+def test_a_folder_that_others_can_read_is_refused(product, store):
+    store.folder.mkdir(mode=0o755)
+
+    with pytest.raises(DeployguardError, match="only you can read"):
+        take(product, store, ORDER)
