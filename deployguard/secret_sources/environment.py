@@ -5,8 +5,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from deployguard.errors import Refused
-from deployguard.secret import Secret
-from deployguard.secret_sources.base import SecretSource
+from deployguard.secret_sources.base import Found, SecretSource
 
 
 class Environment(SecretSource):
@@ -16,16 +15,17 @@ class Environment(SecretSource):
 
     name: str
 
-    def fetch(self, name: str, *, base: Path) -> Secret:  # noqa: ARG002 - a variable has no folder
+    def look_up(self, name: str, *, base: Path) -> Found:  # noqa: ARG002 - a variable has no folder
         """The variable's value, whitespace and all."""
         value = os.environ.get(self.name)
         if value is None:
             raise Refused(
                 f"the environment variable {self.name} (secret {name}) is not set",
-                hint=f'Set it where deployguard runs. For a new key: export {self.name}="$(deployguard keys generate)", '
+                hint="Set it where deployguard runs. For a new key: "
+                f'export {self.name}="$(deployguard keys generate)", '
                 "and save the key where it cannot be lost before you encrypt anything.",
             )
-        return Secret(value, name=name)
+        return Found(value)
 
     def describe(self) -> str:
         """The variable's name."""
