@@ -80,6 +80,13 @@ class Loss:
         return f"{self.added:,} added, {self.changed:,} changed, {self.removed:,} removed"
 
 
+class Source(Protocol):
+    """Bytes to be read."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """At most `size` bytes; none at the end."""
+
+
 class Snapshot(Protocol):
     """A database held still: what is counted is what is dumped."""
 
@@ -141,5 +148,5 @@ class Product(Protocol):
     def snapshot(self, folder: Path, key: bytes, pulse: Pulse) -> AbstractContextManager[Snapshot]:
         """Hold the database still, beside its writers. `folder` is private, for scratch files."""
 
-    def restored(self, dump: BinaryIO, folder: Path, name: str, pulse: Pulse) -> AbstractContextManager[Copy]:
+    def restored(self, dump: Source, folder: Path, name: str, pulse: Pulse) -> AbstractContextManager[Copy]:
         """Restore a dump into a scratch database that is removed at the end, unless it took the database's place."""

@@ -1,6 +1,6 @@
 """Put a backup in the database's place: never before a copy of it has been restored beside, and compared."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +8,7 @@ from pathlib import Path
 from deployguard.backup import stored as files
 from deployguard.backup.base import Copy, Loss, Product
 from deployguard.backup.durable import PARTIAL, private_folder, remove
+from deployguard.backup.layers import Identity
 from deployguard.backup.take import Backup, Store
 from deployguard.errors import Damaged, Refused
 
@@ -26,7 +27,7 @@ class Restored:
 
 
 @contextmanager
-def beside(product: Product, backup: Backup, store: Store) -> Iterator[Copy]:
+def beside(product: Product, backup: Backup, store: Store, identities: Sequence[Identity]) -> Iterator[Copy]:
     """The backup, restored beside the database and found equal to what was taken.
 
     Raises:
@@ -35,9 +36,10 @@ def beside(product: Product, backup: Backup, store: Store) -> Iterator[Copy]:
     """
     _fits(product, backup)
     files.check(backup.path, backup.manifest, store.pulse)
+    files.read_back(backup.path, backup.manifest, identities, store.pulse)
     with (
         _scratch(store.folder / f"{backup.manifest.id}.restore{PARTIAL}") as folder,
-        files.opened(backup.path, backup.manifest.stored) as dump,
+        files.opened(backup.path, backup.manifest, identities, store.pulse) as dump,
         product.restored(dump, folder, f"restore-{backup.manifest.id}", store.pulse) as copy,
     ):
         differences = backup.manifest.facts.differences(copy.facts(store.key.digests, store.pulse))
@@ -69,7 +71,7 @@ def _fits(product: Product, backup: Backup) -> None:
         )
 
 
-def restore(product: Product, backup: Backup, store: Store) -> Restored:
+def restore(product: Product, backup: Backup, store: Store, identities: Sequence[Identity] = ()) -> Restored:
     """Put a backup in the database's place, and keep what was there under a dated name.
 
     A crash at any point leaves one complete database answering to the name: the former one
@@ -78,7 +80,7 @@ def restore(product: Product, backup: Backup, store: Store) -> Restored:
     Raises:
         Damaged, Refused: the database was not touched.
     """
-    with beside(product, backup, store) as copy:
+    with beside(product, backup, store, identities) as copy:
         loss = copy.loss()
         name = Path(product.identity().database).name
         kept = f"{name}.before-restore-{store.clock.now():%Y%m%dT%H%M%S%f}"

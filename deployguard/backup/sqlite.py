@@ -3,7 +3,6 @@
 Sources: sqlite.org/backup.html, /lockingv3.html, /pragma.html, /c3ref/backup_finish.html.
 """
 
-import shutil
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import quote
 
-from deployguard.backup.base import Facts, Loss, Pulse, Table
+from deployguard.backup.base import Facts, Loss, Pulse, Source, Table
 from deployguard.backup.durable import PARTIAL, create, explained, sync_folder, to_disk
 from deployguard.backup.sqlite_facts import facts_of, loss_between
 from deployguard.databases.base import PREFIX, Identity
@@ -63,13 +62,14 @@ class SqliteProduct:
             _remove_database(copy)
 
     @contextmanager
-    def restored(self, dump: BinaryIO, folder: Path, name: str, pulse: Pulse) -> Iterator["SqliteCopy"]:
+    def restored(self, dump: Source, folder: Path, name: str, pulse: Pulse) -> Iterator["SqliteCopy"]:
         """Write the dump to a file of its own in `folder`."""
         copy = folder / name
         _remove_database(copy)
         try:
             with explained(copy), create(copy) as stream:
-                shutil.copyfileobj(dump, stream, 1024 * 1024)
+                while chunk := dump.read(1024 * 1024):
+                    stream.write(chunk)
                 to_disk(stream)
             pulse("restored a copy", copy.stat().st_size, copy.stat().st_size)
             yield SqliteCopy(copy, self.path, self.deadline)
@@ -124,10 +124,10 @@ class SqliteCopy:
             _shut_out_others(live, self.live)
             _keep(live, former, self.deadline, pulse)
             _carry_fence(live, self.path)
-            _copy_into(self.path, live)
+            _copy_into(self.path, live, self.deadline)
             differences = _as_restored(expected).differences(_as_restored(facts_of(live, key, lambda *_: None)))
             if differences:
-                _copy_into(former, live)
+                _copy_into(former, live, self.deadline)
                 raise StepFailed(
                     f"the restored database {self.live} is not what the backup holds: {differences[0]}",
                     hint=f"What was there before is in its place again, and in {former} too.",
@@ -173,9 +173,18 @@ def _copy(source: sqlite3.Connection, to: Path, deadline: float, pulse: Pulse, *
     return f"schema version {position}"
 
 
-def _copy_into(copy: Path, live: sqlite3.Connection) -> None:
+def _copy_into(copy: Path, live: sqlite3.Connection, deadline: float) -> None:
+    until = time.monotonic() + deadline
+
+    def step(_status: int, left: int, _total: int) -> None:
+        if left and time.monotonic() > until:
+            raise StepFailed(
+                "the database was locked by somebody else in the middle of the swap",
+                hint="It is as it was before. Stop the application, then try again.",
+            )
+
     with closing(_connect(copy, "rw")) as source:
-        source.backup(live, pages=-1)
+        source.backup(live, pages=-1, progress=step)
 
 
 def _keep(live: sqlite3.Connection, former: Path, deadline: float, pulse: Pulse) -> None:

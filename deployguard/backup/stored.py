@@ -1,30 +1,94 @@
 """The dump's file: written once, read back to its last byte before anything is done with it."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
-from deployguard.backup.base import Pulse
+from deployguard.backup.base import Pulse, Source
 from deployguard.backup.durable import create, explained, to_disk
+from deployguard.backup.layers import LAYERS, Identity, Sink, unwrapped, wrap
 from deployguard.backup.manifest import NAME, Manifest, Stored, damaged
+from deployguard.errors import Refused
 
 CHUNK = 1024 * 1024
 """Bytes that are in memory at a time."""
 
 
-def store(dump: BinaryIO, path: Path, pulse: Pulse) -> Stored:
-    """Write a dump to its file, through to the disk."""
-    digest, size = hashlib.sha256(), 0
+class Counted:
+    """Bytes on their way, counted and digested."""
+
+    def __init__(self, label: str, pulse: Pulse, total: int | None = None) -> None:
+        self._digest, self._label, self._pulse, self._total = hashlib.sha256(), label, pulse, total
+        self._shown = self.bytes = 0
+
+    def take(self, data: bytes) -> None:
+        """Count some more."""
+        self._digest.update(data)
+        self.bytes += len(data)
+        if self.bytes - self._shown >= CHUNK or not data:
+            self._shown = self.bytes
+            self._pulse(self._label, self.bytes, self._total)
+
+    @property
+    def sha256(self) -> str:
+        """Of all that was counted."""
+        return self._digest.hexdigest()
+
+
+class Reading:
+    """A stream whose bytes are counted as they are read."""
+
+    def __init__(self, source: Source, counted: Counted) -> None:
+        self._source, self.counted = source, counted
+
+    def read(self, size: int = -1, /) -> bytes:
+        """At most `size` bytes."""
+        data = self._source.read(size)
+        self.counted.take(data)
+        return data
+
+
+class _Writing:
+    def __init__(self, sink: BinaryIO, counted: Counted) -> None:
+        self._sink, self.counted = sink, counted
+
+    def write(self, data: bytes, /) -> int:
+        self.counted.take(data)
+        return self._sink.write(data)
+
+    def flush(self) -> None:
+        self._sink.flush()
+
+
+def store(dump: BinaryIO, path: Path, recipients: Sequence[Any], pulse: Pulse) -> Stored:
+    """Write a dump to its file, through to the disk.
+
+    Args:
+        dump: read to its end.
+        path: of the file; `.zst.age` is added where it is encrypted.
+        recipients: public keys; none: it is written as it comes.
+        pulse: called for every megabyte or so.
+    """
+    path = path.with_name(path.name + (".zst.age" if recipients else ""))
+    plain = Reading(dump, Counted("writing the backup", pulse))
+    written = Counted("writing the backup", lambda *_: None)
     with explained(path), create(path) as stream:
-        while chunk := dump.read(CHUNK):
-            stream.write(chunk)
-            digest.update(chunk)
-            size += len(chunk)
-            pulse("writing the backup", size, None)
+        _pour(plain, _Writing(stream, written), recipients)
         to_disk(stream)
-    return Stored(path.name, size, digest.hexdigest(), size, digest.hexdigest())
+    return Stored(
+        path.name, written.bytes, written.sha256, plain.counted.bytes, plain.counted.sha256,
+        LAYERS if recipients else (),
+    )  # fmt: skip
+
+
+def _pour(source: Source, sink: Sink, recipients: Sequence[Any]) -> None:
+    if recipients:
+        wrap(source, sink, recipients)
+        return
+    while chunk := source.read(CHUNK):
+        sink.write(chunk)
 
 
 def check(folder: Path, manifest: Manifest, pulse: Pulse) -> None:
@@ -36,23 +100,62 @@ def check(folder: Path, manifest: Manifest, pulse: Pulse) -> None:
     found = {entry.name for entry in folder.iterdir()} - {NAME}
     if found != {manifest.stored.name}:
         extra, missing = found - {manifest.stored.name}, {manifest.stored.name} - found
-        what = f"lacks {', '.join(map(repr, missing))}" if missing else f"has foreign files: {len(extra)}"
-        raise damaged(folder, what)
+        raise damaged(folder, f"lacks {missing.pop()}" if missing else f"has foreign files in it: {len(extra)}")
     path = folder / manifest.stored.name
     if path.is_symlink() or not path.is_file() or path.stat().st_size != manifest.stored.bytes:
         raise damaged(folder, f"has a dump that is not {manifest.stored.bytes:,} bytes long")
-    digest, size = hashlib.sha256(), 0
     with path.open("rb", buffering=0) as stream:
-        while chunk := stream.read(CHUNK):
-            digest.update(chunk)
-            size += len(chunk)
-            pulse("reading the backup", size, manifest.stored.bytes)
-    if digest.hexdigest() != manifest.stored.sha256:
+        read = Reading(stream, Counted("reading the backup", pulse, manifest.stored.bytes))
+        _drain(read)
+    if read.counted.sha256 != manifest.stored.sha256:
         raise damaged(folder, "has a dump that was changed")
 
 
+def _drain(stream: Source) -> None:
+    while stream.read(CHUNK):
+        pass
+
+
 @contextmanager
-def opened(folder: Path, stored: Stored) -> Iterator[BinaryIO]:
-    """The dump as the product wrote it."""
-    with (folder / stored.name).open("rb") as stream:
+def opened(folder: Path, manifest: Manifest, identities: Sequence[Identity], pulse: Pulse) -> Iterator[Source]:
+    """The dump as the product wrote it. Nothing that was not encrypted touches the disk.
+
+    Leaving reads what is left and compares the whole, so whoever leaves without an error
+    has had every byte and no other.
+
+    Raises:
+        Refused: it is encrypted, and no identity that opens it is given.
+        Damaged: it is not what was once written.
+    """
+    stored = manifest.stored
+    if manifest.encrypted and not identities:
+        raise Refused(
+            f"the backup {folder} is encrypted",
+            hint="Name the private key of one of its recipients: identity: in the step, or --identity.",
+        )
+    with (folder / stored.name).open("rb") as stream, _plain(stream, manifest, identities) as plain:
+        reading = Reading(plain, Counted("reading the backup", pulse, stored.plain_bytes))
+        yield reading
+        _drain(reading)
+        if (reading.counted.bytes, reading.counted.sha256) != (stored.plain_bytes, stored.plain_sha256):
+            raise damaged(folder, "does not decrypt to what was dumped")
+
+
+@contextmanager
+def _plain(stream: BinaryIO, manifest: Manifest, identities: Sequence[Identity]) -> Iterator[Source]:
+    if not manifest.encrypted:
         yield stream
+        return
+    with unwrapped(stream, identities) as plain:
+        yield plain
+
+
+def read_back(folder: Path, manifest: Manifest, identities: Sequence[Identity], pulse: Pulse) -> None:
+    """Decrypt and decompress it to the end, and keep nothing. For what is not encrypted, `check` has done it.
+
+    Raises:
+        Refused, Damaged: as `opened`.
+    """
+    if manifest.encrypted:
+        with opened(folder, manifest, identities, pulse):
+            pass

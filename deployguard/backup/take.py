@@ -1,16 +1,17 @@
 """Take a backup: copy, store, read back, restore, compare; its manifest and its name come last."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from deployguard.backup import manifest as manifests
 from deployguard.backup import stored as files
 from deployguard.backup.base import Product, Pulse, quiet
 from deployguard.backup.durable import PARTIAL, private_folder, publish, remove
+from deployguard.backup.layers import Identity, one_time_identity, parse_recipients
 from deployguard.backup.manifest import Manifest
 from deployguard.backup.seal import OperatorKey
 from deployguard.clock import Clock
@@ -60,6 +61,7 @@ class Order:
     step: str = ""
     verify: Trial = "restore"
     recipients: tuple[str, ...] = ()
+    """Public keys of age; none: not encrypted."""
     reason: str = ""
     expires: float = 30 * 86400.0
 
@@ -77,10 +79,13 @@ def take(product: Product, store: Store, order: Order) -> Backup:
     final = store.folder / order.id
     if final.exists():
         raise Refused(f"there is a backup {final} already", hint="It is never overwritten; take one by another name.")
+    recipients = parse_recipients(order.recipients) if order.recipients else []
     private_folder(store.folder)
     with _partial(final) as partial:
-        written = _write(product, partial, order, store)
-        tried = try_out(product, store, partial, written, order.verify)
+        # for as long as this process lives there is one key more, to try the backup with
+        once = [one_time_identity()] if recipients else []
+        written = _write(product, partial, order, store, [*recipients, *(i.to_public() for i in once)])
+        tried = try_out(product, store, Backup(partial, written, ""), order.verify, once)
         manifests.write(partial, replace(tried, ended_at=stamp(store.clock.now())), store.key)
         publish(partial, final)
     return Backup(final, *manifests.read(final, store.key))
@@ -99,11 +104,11 @@ def _partial(final: Path) -> Iterator[Path]:
             remove(partial)
 
 
-def _write(product: Product, partial: Path, order: Order, store: Store) -> Manifest:
+def _write(product: Product, partial: Path, order: Order, store: Store, recipients: Sequence[Any]) -> Manifest:
     now = store.clock.now()
     with product.snapshot(partial, store.key.digests, store.pulse) as snapshot:
         with snapshot.read() as dump:
-            stored = files.store(dump, partial / product.dump_name, store.pulse)
+            stored = files.store(dump, partial / product.dump_name, recipients, store.pulse)
         return Manifest(
             id=order.id, run=order.run, step=order.step, environment=order.environment, state="written",
             identity=product.identity(), client_version=product.client_version(), position=snapshot.position,
@@ -112,20 +117,22 @@ def _write(product: Product, partial: Path, order: Order, store: Store) -> Manif
         )  # fmt: skip
 
 
-def try_out(product: Product, store: Store, folder: Path, manifest: Manifest, how: Trial) -> Manifest:
+def try_out(product: Product, store: Store, backup: Backup, how: Trial, identities: Sequence[Identity]) -> Manifest:
     """Find out how good a backup is; the manifest with the state it reached.
 
     Raises:
         Damaged: its bytes are not those that were written.
         StepFailed: it does not restore to what the database held.
     """
+    folder, manifest = backup.path, backup.manifest
     if how == "none":
         return manifest
     files.check(folder, manifest, store.pulse)
     if how == "read":
+        files.read_back(folder, manifest, identities, store.pulse)
         return replace(manifest, state="readable")
     with (
-        files.opened(folder, manifest.stored) as dump,
+        files.opened(folder, manifest, identities, store.pulse) as dump,
         product.restored(dump, folder, f"scratch-{manifest.id}", store.pulse) as copy,
     ):
         differences = manifest.facts.differences(copy.facts(store.key.digests, store.pulse))
