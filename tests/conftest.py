@@ -52,7 +52,7 @@ def mariadb(mariadb_server):
     yield from _fresh(mariadb_server, "mariadb")
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=["sqlite", "postgres", "mariadb"])
 def store(request):
     """The application's side of a fresh database, of every product in turn."""
     return request.getfixturevalue(request.param)

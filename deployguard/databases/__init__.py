@@ -35,6 +35,11 @@ def connect(url: str | Secret, *, base: Path, read_only: bool = False) -> Databa
             from deployguard.databases.postgres import Postgres
 
             return Postgres(where, read_only=read_only)
+        case "mysql":
+            _require("pymysql", "mysql")
+            from deployguard.databases.mysql import Mysql
+
+            return Mysql(where, read_only=read_only)
         case other:
             raise Refused(
                 f"{other!r} is no database product that deployguard knows",

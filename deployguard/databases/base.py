@@ -53,6 +53,8 @@ class TableShape:
     """Columns that another table's foreign key points to, or that point elsewhere."""
     triggers: tuple[str, ...] = ()
     """Names of triggers that an update fires."""
+    obstacle: str = ""
+    """Why its rows cannot be rewritten safely and what to do, as the rest of a sentence about the table."""
 
 
 @dataclass(frozen=True)

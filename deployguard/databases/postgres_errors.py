@@ -1,10 +1,7 @@
 """PostgreSQL's errors in words that quote no row. Source: postgresql.org/docs/current/errcodes-appendix."""
 
-from collections.abc import Sequence
-
 import psycopg
 
-from deployguard.databases.base import Change, RowTable
 from deployguard.errors import ConnectionLost, DeployguardError, Refused, StepFailed
 
 _LOCKED = {"55P03": "a lock was not given up", "40P01": "a deadlock with another session", "40001": "a write conflict"}
@@ -61,28 +58,3 @@ def _unconnected(error: psycopg.Error, where: str) -> DeployguardError:
     if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
         return ConnectionLost(f"{where} cannot be reached, or ended the connection", hint="Try again when it answers.")
     return StepFailed(f"{where}: {type(error).__name__}", hint="Look at the database, then resume.")
-
-
-def refuse_unstorable(table: RowTable, changes: Sequence[Change]) -> None:
-    """Name the rows whose new value PostgreSQL cannot store as text.
-
-    Raises:
-        StepFailed: a value holds NUL, or is not UTF-8.
-    """
-    bad = [c.key for c in changes if any(b"\0" in new or not _is_utf8(new) for new in c.new)]
-    if bad:
-        keys = ", ".join("/".join(map(str, key)) for key in bad[:5])
-        raise StepFailed(
-            f"{table.name}, primary key {keys}: the value holds bytes that PostgreSQL cannot store as text",
-            hint="Let the application write these rows anew, then resume: nothing of this batch was kept.",
-        )
-
-
-def _is_utf8(value: bytes) -> bool:
-    if value.isascii():
-        return True
-    try:
-        value.decode()
-    except UnicodeDecodeError:
-        return False
-    return True

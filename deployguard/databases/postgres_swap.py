@@ -13,8 +13,7 @@ from psycopg import sql
 
 from deployguard.databases.base import PREFIX, Change, Checkpoint, Kept, Key, RowTable
 from deployguard.databases.postgres_catalog import KeyType
-from deployguard.databases.postgres_errors import refuse_unstorable
-from deployguard.databases.state import dump_key
+from deployguard.databases.state import dump_key, refuse_unstorable
 
 _HEADER = b"PGCOPY\n\xff\r\n\0" + struct.pack(">ii", 0, 0)
 _END = struct.pack(">h", -1)
@@ -39,7 +38,7 @@ class PostgresBatch:
 
     def _swap(self, table: RowTable, columns: tuple[int, ...], group: list[Change]) -> list[Key]:
         types = self._types(table)
-        refuse_unstorable(table, group)
+        refuse_unstorable(table, group, nul=False)
         self._execute(_create(types, columns))
         with self._connection.cursor().copy(
             _sql(f"COPY {_temporary(types, columns)} FROM STDIN (FORMAT BINARY)")

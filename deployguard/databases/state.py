@@ -1,9 +1,11 @@
 """What all products share about the state that deployguard keeps in the target database."""
 
 import json
+from collections.abc import Sequence
+from decimal import Decimal
 
-from deployguard.databases.base import Key
-from deployguard.errors import LeaseLost, Refused
+from deployguard.databases.base import Change, Key, RowTable
+from deployguard.errors import LeaseLost, Refused, StepFailed
 
 TABLES = ("kept", "checkpoint", "fence")
 
@@ -45,8 +47,36 @@ def only_number(rows: list[tuple[object, ...]]) -> float:
     Raises:
         Refused: it gave anything else.
     """
-    from decimal import Decimal
-
     if len(rows) != 1 or len(rows[0]) != 1 or not isinstance(rows[0][0], (int, float, Decimal)):
         raise Refused("the query does not give one number", hint="Write a query such as 'select count(*) from …'.")
     return float(rows[0][0])
+
+
+def refuse_unstorable(table: RowTable, changes: Sequence[Change], *, nul: bool) -> None:
+    """Name the rows whose new value is no text that a server stores.
+
+    Args:
+        table: of the rows.
+        changes: what is to be written.
+        nul: whether the server takes NUL for a character.
+
+    Raises:
+        StepFailed: a value is not UTF-8, or holds NUL.
+    """
+    bad = [c.key for c in changes if any((not nul and b"\0" in new) or not _is_utf8(new) for new in c.new)]
+    if bad:
+        keys = ", ".join("/".join(map(str, key)) for key in bad[:5])
+        raise StepFailed(
+            f"{table.name}, primary key {keys}: the value holds bytes that this database cannot store as text",
+            hint="Let the application write these rows anew, then resume: nothing of this batch was kept.",
+        )
+
+
+def _is_utf8(value: bytes) -> bool:
+    if value.isascii():
+        return True
+    try:
+        value.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

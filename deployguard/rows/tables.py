@@ -31,6 +31,8 @@ def _work(database: Database, name: str, columns: tuple[EncryptedColumn, ...]) -
     shape = database.shape(name)
     if shape.is_view:
         raise Refused(f"{name} is a view", hint="Name the table that it shows.")
+    if shape.obstacle:
+        raise Refused(f"the table {name} {shape.obstacle}", hint="Nothing was written.")
     if not shape.key:
         raise Refused(
             f"the table {name} has no primary key",

@@ -1,0 +1,281 @@
+"""MariaDB and MySQL, by PyMySQL; InnoDB tables only. Tested with MariaDB.
+
+Sources: mariadb.com/kb: sql-mode, set-transaction, lock-in-share-mode, innodb-system-variables;
+dev.mysql.com/doc/refman/8.4/en: information-schema, innodb-locking-reads.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import pymysql
+from pymysql.constants import CLIENT
+
+from deployguard.databases.base import PREFIX, Checkpoint, Identity, Key, Row, RowTable, TableShape
+from deployguard.databases.mysql_catalog import TableTypes, read_shape, read_tables, read_types
+from deployguard.databases.mysql_errors import explained
+from deployguard.databases.mysql_swap import MysqlBatch, name
+from deployguard.databases.state import TABLES, load_key, only_number, require_fence
+from deployguard.databases.url import DatabaseUrl
+from deployguard.errors import Refused
+
+LOCK_WAIT = 10.0
+"""Seconds to wait for a row or table that another session holds; whole ones, at least 1."""
+_STATEMENT = 900
+"""Seconds that one statement may take; the longest is the count of a large table."""
+_ROWS_AT_ONCE = 200
+_OPTIONS = {"unix_socket", "ssl_ca", "ssl_cert", "ssl_key"}
+_IGNORED = {"charset"}
+_STATE = (
+    "fence (id int PRIMARY KEY, fence bigint NOT NULL)",
+    """checkpoint (
+        operation varchar(255) NOT NULL, name varchar(64) NOT NULL, number bigint NOT NULL, after longtext,
+        changed bigint NOT NULL, total bigint NOT NULL, done boolean NOT NULL, PRIMARY KEY (operation, name)
+    )""",
+    # a digest as key: the four columns together are wider than a key may be
+    """kept (
+        id binary(32) PRIMARY KEY, operation varchar(255) NOT NULL, name varchar(64) NOT NULL,
+        field varchar(64) NOT NULL, place longtext NOT NULL, digest blob NOT NULL, KEY (operation, name)
+    )""",
+)
+_KIND = " ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin"
+
+
+class Mysql:
+    """A database of a MariaDB or MySQL server."""
+
+    def __init__(self, where: DatabaseUrl, *, read_only: bool) -> None:
+        """Connect.
+
+        Raises:
+            Refused: the server says no.
+            ConnectionLost: the server does not answer.
+        """
+        if strange := where.options.keys() - _OPTIONS - _IGNORED:
+            raise Refused(
+                f"the database URL has options that are not known: {', '.join(sorted(strange))}",
+                hint=f"Known are {', '.join(sorted(_OPTIONS))}.",
+            )
+        self._where = where
+        self._read_only = read_only
+        self._types: dict[str, TableTypes] = {}
+        self._connection = self._open()
+
+    def _open(self) -> "pymysql.Connection[Any]":
+        where, password = self._where, self._where.password
+        with self._explaining():
+            connection: pymysql.Connection[Any] = pymysql.connect(
+                host=where.host or "localhost", port=where.port or 3306, user=where.user or None,
+                password=password.reveal() if password else "", database=where.database or None, charset="utf8mb4",
+                autocommit=True, connect_timeout=10, read_timeout=_STATEMENT + 60, write_timeout=120,
+                client_flag=CLIENT.FOUND_ROWS, program_name="deployguard",
+                **{key: value for key, value in where.options.items() if key in _OPTIONS},
+            )  # fmt: skip
+            try:
+                self._prepare(connection)
+            except BaseException:
+                connection.close()
+                raise
+        return connection
+
+    def _prepare(self, connection: "pymysql.Connection[Any]") -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT VERSION(), @@binlog_format, @@log_bin, @@max_allowed_packet")
+            version, form, logged, packet = cursor.fetchone()
+            self._is_mariadb, self._packet = "MariaDB" in version, packet
+            wait = max(1, round(LOCK_WAIT))
+            # a lax site cuts what is too long and goes on; we never may
+            cursor.execute("SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'")
+            cursor.execute("SET SESSION time_zone = '+00:00'")
+            cursor.execute(f"SET SESSION innodb_lock_wait_timeout = {wait}, SESSION lock_wait_timeout = {wait}")
+            limit = (
+                f"max_statement_time = {_STATEMENT}" if self._is_mariadb else f"max_execution_time = {_STATEMENT}000"
+            )
+            cursor.execute(f"SET SESSION {limit}")
+            if not (logged and form == "STATEMENT"):
+                # without gap locks, which would hold up others' inserts; a log of statements needs those
+                cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
+            cursor.execute(f"SET SESSION TRANSACTION READ {'ONLY' if self._read_only else 'WRITE'}")
+
+    def _live(self) -> "pymysql.Connection[Any]":
+        if not self._connection.open:
+            self._connection = self._open()
+        return self._connection
+
+    @contextmanager
+    def _explaining(self) -> Iterator[None]:
+        try:
+            yield
+        except pymysql.Error as error:
+            raise explained(error, self._where.shown) from None
+
+    def _all(self, query: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        with self._explaining(), self._live().cursor() as cursor:
+            cursor.execute(query, values)
+            return list(cursor.fetchall())
+
+    @contextmanager
+    def _transaction(self, begin: str = "START TRANSACTION") -> "Iterator[pymysql.Connection[Any]]":
+        with self._explaining():
+            connection = self._live()
+            try:
+                connection.query(begin)
+                yield connection
+                connection.commit()
+            except BaseException:
+                if connection.open:
+                    _roll_back(connection)
+                raise
+
+    def identity(self) -> Identity:
+        """The server's own unique number, where the product has one."""
+        own = "@@server_uid" if self._is_mariadb else "@@server_uuid"
+        version, host, port, base = self._all("SELECT VERSION(), @@hostname, @@port, DATABASE()")[0]
+        server = self._all(f"SELECT {own}")[0][0]
+        return Identity("mariadb" if self._is_mariadb else "mysql", version, f"{host}:{port}", base, str(server))
+
+    def size(self) -> int:
+        """Bytes of the tables and indexes, as the server estimates them; its logs are left out."""
+        found = self._all(
+            "SELECT sum(data_length + index_length + data_free) FROM information_schema.tables"
+            " WHERE table_schema = DATABASE()"
+        )
+        return int(found[0][0] or 0)
+
+    def number(self, query: str) -> float:
+        """The one number that a query gives; it can change nothing."""
+        with self._transaction("START TRANSACTION READ ONLY") as connection, connection.cursor() as cursor:
+            cursor.execute(query)
+            return only_number(list(cursor.fetchmany(2)) if cursor.description else [])
+
+    def tables(self) -> list[str]:
+        """Names of the application's tables."""
+        return read_tables(self._all)
+
+    def shape(self, table: str) -> TableShape:
+        """How a table is declared."""
+        return read_shape(self._all, table, self._where.shown, mariadb=self._is_mariadb)
+
+    def count(self, table: str) -> int:
+        """Rows, at this moment."""
+        return int(self._all(f"SELECT count(*) FROM {name(table)}")[0][0])
+
+    def _types_of(self, table: RowTable) -> TableTypes:
+        if table.name not in self._types:
+            self._types[table.name] = read_types(self._all, table.name)
+        return self._types[table.name]
+
+    def page(self, table: RowTable, after: Key | None, limit: int) -> list[Row]:
+        """Rows in key order, those after a key."""
+        where, values = self._after(table, after) if after is not None else ("", ())
+        keys = ", ".join(map(name, table.key))
+        found = self._all(f"{self._select(table)} {where} ORDER BY {keys} LIMIT %s", (*values, limit))
+        return [_row(table, row) for row in found]
+
+    def _after(self, table: RowTable, after: Key) -> tuple[str, tuple[object, ...]]:
+        # written out, since a comparison of whole rows is not looked up in the index
+        kinds = self._types_of(table).keys
+        either: list[str] = []
+        values: list[object] = []
+        for last, column in enumerate(table.key):
+            same = [f"{name(c)} = {kinds[c].value}" for c in table.key[:last]]
+            either.append(" AND ".join([*same, f"{name(column)} > {kinds[column].value}"]))
+            values += after[: last + 1]
+        return f"WHERE ({') OR ('.join(either)})", tuple(values)
+
+    def rows(self, table: RowTable, keys: Sequence[Key]) -> list[Row]:
+        """The rows of some keys, as they are now."""
+        kinds = self._types_of(table).keys
+        one = " AND ".join(f"{name(column)} = {kinds[column].value}" for column in table.key)
+        found: list[Row] = []
+        for start in range(0, len(keys), _ROWS_AT_ONCE):
+            some = keys[start : start + _ROWS_AT_ONCE]
+            query = f"{self._select(table)} WHERE ({') OR ('.join([one] * len(some))})"
+            found += [_row(table, row) for row in self._all(query, [part for key in some for part in key])]
+        return found
+
+    def _select(self, table: RowTable) -> str:
+        types = self._types_of(table)
+        keys = [types.keys[column].read(name(column)) for column in table.key]
+        columns = ", ".join([*keys, *(types.bytes_of(column, name(column)) for column in table.columns)])
+        return f"SELECT {columns} FROM {name(table.name)} FORCE INDEX (PRIMARY)"
+
+    def _has_state(self) -> bool:
+        found = self._all(
+            "SELECT 1 FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = %s",
+            (f"{PREFIX}fence",),
+        )
+        return bool(found)
+
+    def fence(self) -> int:
+        """The highest fencing token that was ever claimed here."""
+        found = self._all(f"SELECT fence FROM {PREFIX}fence") if self._has_state() else []
+        return int(found[0][0]) if found else 0
+
+    def claim(self, fence: int) -> None:
+        """Shut out every lower fencing token; waits for a batch of its holder to end."""
+        if not self._has_state():
+            for statement in _STATE:
+                self._all(f"CREATE TABLE IF NOT EXISTS {PREFIX}{statement}{_KIND}")
+        with self._transaction() as connection, connection.cursor() as cursor:
+            cursor.execute(
+                f"INSERT INTO {PREFIX}fence VALUES (1, %s) ON DUPLICATE KEY UPDATE fence = greatest(fence, %s)",
+                (fence, fence),
+            )
+            cursor.execute(f"SELECT fence FROM {PREFIX}fence FOR UPDATE")
+            require_fence(cursor.fetchone()[0], fence, self._where.shown)
+
+    @contextmanager
+    def batch(self, fence: int) -> Iterator[MysqlBatch]:
+        """A transaction under a fencing token; it holds the fence row, so that no claim passes meanwhile."""
+        has_state = self._has_state()
+        with self._transaction() as connection:
+            found = None
+            if has_state:
+                found = self._all(f"SELECT fence FROM {PREFIX}fence LOCK IN SHARE MODE")
+            require_fence(found[0][0] if found else None, fence, self._where.shown)
+            yield MysqlBatch(connection, self._types_of, self.rows, packet=self._packet, mariadb=self._is_mariadb)
+
+    def checkpoint(self, operation: str, table: str) -> Checkpoint | None:
+        """Where an operation stands."""
+        if not self._has_state():
+            return None
+        found = self._all(
+            f"SELECT number, after, changed, total, done FROM {PREFIX}checkpoint WHERE operation = %s AND name = %s",
+            (operation, table),
+        )
+        if not found:
+            return None
+        number, after, changed, total, done = found[0]
+        return Checkpoint(number, load_key(after), changed, total, bool(done))
+
+    def kept(self, operation: str, table: str) -> dict[tuple[str, Key], bytes]:
+        """Values that the undo must leave."""
+        if not self._has_state():
+            return {}
+        found = self._all(
+            f"SELECT field, place, digest FROM {PREFIX}kept WHERE operation = %s AND name = %s", (operation, table)
+        )
+        return {(column, load_key(key) or ()): digest for column, key, digest in found}
+
+    def forget(self) -> None:
+        """Remove everything that deployguard keeps in this database."""
+        self._all(f"DROP TABLE IF EXISTS {', '.join(PREFIX + table for table in TABLES)}")
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        if self._connection.open:
+            self._connection.close()
+
+
+def _roll_back(connection: "pymysql.Connection[Any]") -> None:
+    try:
+        connection.rollback()
+    except pymysql.Error:
+        # what the server could not be told any more, it does by itself when the connection is gone
+        connection._force_close()  # noqa: SLF001 - close() would speak to the server again
+
+
+def _row(table: RowTable, found: tuple[Any, ...]) -> Row:
+    width = len(table.key)
+    return Row(found[:width], found[width:])
