@@ -57,7 +57,7 @@ class Mysql:
                 hint=f"Known are {', '.join(sorted(_OPTIONS))}.",
             )
         self._where = where
-        self._read_only = read_only
+        self._allowed = "ONLY" if read_only else "WRITE"
         self._types: dict[str, TableTypes] = {}
         self._connection = self._open()
 
@@ -95,7 +95,7 @@ class Mysql:
             if not (logged and form == "STATEMENT"):
                 # without gap locks, which would hold up others' inserts; a log of statements needs those
                 cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
-            cursor.execute(f"SET SESSION TRANSACTION READ {'ONLY' if self._read_only else 'WRITE'}")
+            cursor.execute(f"SET SESSION TRANSACTION READ {self._allowed}")
 
     def _live(self) -> "pymysql.Connection[Any]":
         if not self._connection.open:
@@ -115,11 +115,11 @@ class Mysql:
             return list(cursor.fetchall())
 
     @contextmanager
-    def _transaction(self, begin: str = "START TRANSACTION") -> "Iterator[pymysql.Connection[Any]]":
+    def _transaction(self) -> "Iterator[pymysql.Connection[Any]]":
         with self._explaining():
             connection = self._live()
             try:
-                connection.query(begin)
+                connection.begin()
                 yield connection
                 connection.commit()
             except BaseException:
@@ -144,9 +144,14 @@ class Mysql:
 
     def number(self, query: str) -> float:
         """The one number that a query gives; it can change nothing."""
-        with self._transaction("START TRANSACTION READ ONLY") as connection, connection.cursor() as cursor:
-            cursor.execute(query)
-            return only_number(list(cursor.fetchmany(2)) if cursor.description else [])
+        with self._explaining(), self._live().cursor() as cursor:
+            # of the session, not of one transaction: a DROP TABLE would end that and go on
+            cursor.execute("SET SESSION TRANSACTION READ ONLY")
+            try:
+                cursor.execute(query)
+                return only_number(list(cursor.fetchmany(2)) if cursor.description else [])
+            finally:
+                cursor.execute(f"SET SESSION TRANSACTION READ {self._allowed}")
 
     def tables(self) -> list[str]:
         """Names of the application's tables."""

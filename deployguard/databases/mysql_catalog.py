@@ -51,7 +51,7 @@ class KeyType:
         if self.is_text:
             text = f"CONVERT(CONVERT({column} USING utf8mb4) USING {self.charset})"
             return f"{text} COLLATE {self.collation}"
-        return f"CAST({column} AS {self.cast})" if self.cast else column
+        return f"CAST(CONVERT({column} USING utf8mb4) AS {self.cast})" if self.cast else column
 
 
 @dataclass(frozen=True)

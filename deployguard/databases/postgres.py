@@ -180,11 +180,12 @@ class Postgres:
 
     def page(self, table: RowTable, after: Key | None, limit: int) -> list[Row]:
         """Rows in key order, those after a key."""
-        keys = ", ".join(map(name, table.key))
+        # t., since a bare name would mean the column of the answer, where keys are text and sort as text
+        keys = ", ".join(f"t.{name(column)}" for column in table.key)
         where = ""
         if after is not None:
             where = f"WHERE ({keys}) > ({', '.join(kind.value for kind in self._types(table))})"
-        query = f"SELECT {self._columns(table)} FROM {name(table.name)} {where} ORDER BY {keys} LIMIT %s"
+        query = f"SELECT {self._columns(table)} FROM {name(table.name)} AS t {where} ORDER BY {keys} LIMIT %s"
         return [_row(table, found) for found in self._all(query, (*(after or ()), limit))]
 
     def rows(self, table: RowTable, keys: Sequence[Key]) -> list[Row]:
