@@ -82,6 +82,15 @@ def restore(product: Product, backup: Backup, store: Store, identities: Sequence
     """
     with beside(product, backup, store, identities) as copy:
         loss = copy.loss()
-        name = Path(product.identity().database).name
-        kept = f"{name}.before-restore-{store.clock.now():%Y%m%dT%H%M%S%f}"
-        return Restored(copy.take_place(kept, backup.manifest.facts, store.key.digests, store.pulse), loss)
+        return Restored(put_in_place(product, backup, copy, store), loss)
+
+
+def put_in_place(product: Product, backup: Backup, copy: Copy, store: Store) -> str:
+    """Swap a copy that was compared into the database's place; where the former database is now.
+
+    Raises:
+        Refused: somebody is using the database; nothing was changed.
+    """
+    name = Path(product.identity().database).name
+    kept = f"{name}.before-restore-{store.clock.now():%Y%m%dT%H%M%S%f}"
+    return copy.take_place(kept, backup.manifest.facts, store.key.digests, store.pulse)

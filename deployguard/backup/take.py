@@ -146,4 +146,4 @@ def try_out(product: Product, store: Store, backup: Backup, how: Trial, identiti
 
 def stamp(moment: datetime) -> str:
     """A moment as the journal writes it."""
-    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -31,8 +31,12 @@ class BackupCreate(Step):
 
     verify: Trial = "restore"
     """How far to try it: restore it into a scratch database and compare, read it back, or not at all."""
+    recipients: tuple[str, ...] = ()
+    """Public keys (age, ssh-ed25519) of who may open it: the operator's and one kept elsewhere, in escrow."""
     plain_reason: str = ""
-    """Why the backup is not encrypted, in words; the report repeats them."""
+    """Why the backup is not encrypted, in words, where there are no recipients; the report repeats them."""
+    one_recipient_reason: str = ""
+    """Why one recipient is enough, in words: if that key is lost, so is the backup."""
     expires: Duration = 30 * 86400.0
     """When the backup should be destroyed: it holds the data as it was before the change."""
     to: str = ""
@@ -42,8 +46,12 @@ class BackupCreate(Step):
 
     @model_validator(mode="after")
     def _says_why(self) -> Self:
-        if not self.plain_reason.strip():
-            raise ValueError("plain_reason: say in words why the backup may be stored without encryption")
+        if not self.recipients and not self.plain_reason.strip():
+            raise ValueError("name two recipients:, or say in plain_reason: why the backup may be stored unencrypted")
+        if self.recipients and self.plain_reason.strip():
+            raise ValueError("recipients: and plain_reason: exclude each other")
+        if len(set(self.recipients)) == 1 and not self.one_recipient_reason.strip():
+            raise ValueError("name two recipients:, or say why one is enough in one_recipient_reason:")
         return self
 
     def preview(self, context: Context) -> Preview:
@@ -57,7 +65,7 @@ class BackupCreate(Step):
 
     def capture(self, context: Context) -> JSON:
         """Where the backup will be, so that its restore knows which one is meant."""
-        return {"backup": str(self._path(context))}
+        return {"backup": shown(self._path(context), context.target.project)}
 
     def is_done(self, context: Context) -> bool:
         """Whether the backup of this run and step is there, under an unbroken seal."""
@@ -69,17 +77,28 @@ class BackupCreate(Step):
         backup = self._taken(context) or take(
             product_of(context.target, self.deadline), store_of(context, path.parent, make=True), self._order(context)
         )
-        return Outcome(_summary(backup), evidence=evidence_of(backup), outputs=_outputs(backup))
+        return Outcome(
+            _summary(backup),
+            evidence=evidence_of(backup, context.target.project),
+            outputs=_outputs(backup, context.target.project),
+        )
 
-    def _order(self, context: Context) -> Order:
+    def order(self, id_: str, environment: str, *, run: str = "", step: str = "") -> Order:
+        """The backup that these settings ask for."""
         return Order(
-            id=self._path(context).name, environment=context.target.environment, run=context.run, step=context.step,
-            verify=self.verify, reason=self.plain_reason, expires=self.expires,
+            id=id_, environment=environment, run=run, step=step, verify=self.verify, recipients=self.recipients,
+            reason=self.plain_reason or self.one_recipient_reason, expires=self.expires,
         )  # fmt: skip
 
+    def _order(self, context: Context) -> Order:
+        return self.order(self._path(context).name, context.target.environment, run=context.run, step=context.step)
+
+    def folder(self, target: Target) -> Path:
+        """Where the backups are kept."""
+        return target.project / self.to if self.to else target.home.backups
+
     def _path(self, context: Context) -> Path:
-        folder = context.target.project / self.to if self.to else context.target.home.backups
-        return folder / f"{context.run}-{context.step}"
+        return self.folder(context.target) / f"{context.run}-{context.step}"
 
     def _taken(self, context: Context) -> Backup | None:
         try:
@@ -102,6 +121,16 @@ def product_of(target: Target, deadline: float) -> Product:
     return product(target.database_url, base=target.project, deadline=deadline)
 
 
+def same_environment(backup: Backup, target: Target) -> None:
+    """Refuse the backup of another environment: staging's data is not production's."""
+    theirs = backup.manifest.environment
+    if theirs != target.environment:
+        raise Refused(
+            f"the backup {backup.path.name} is of {theirs}, and this is {target.environment}",
+            hint=f"Choose one of {target.environment}: 'deployguard backup list'.",
+        )
+
+
 def store_of(context: Context, folder: Path, *, make: bool = False) -> Store:
     """A folder of backups, under the project's key; its pulse is the step's safe point."""
 
@@ -111,20 +140,27 @@ def store_of(context: Context, folder: Path, *, make: bool = False) -> Store:
     return Store(folder, operator_key(context.target.home.path, make=make), context.target.clock, pulse)
 
 
-def evidence_of(backup: Backup) -> JSON:
-    """What the report says of a backup."""
+def evidence_of(backup: Backup, project: Path) -> JSON:
+    """What the report, and scripts, are told of a backup."""
     manifest = backup.manifest
     return {
-        "backup": manifest.id, "state": manifest.state, "path": str(backup.path), "bytes": manifest.stored.bytes,
+        "backup": manifest.id, "state": manifest.state, "path": shown(backup.path, project),
+        "bytes": manifest.stored.bytes,
         "rows": manifest.rows, "manifest_sha256": backup.sha256, "encrypted": manifest.encrypted,
         "plaintext": not manifest.encrypted, "reason": manifest.reason, "recipients": list(manifest.recipients),
         "database": manifest.identity.database, "taken_at": manifest.taken_at, "expires": manifest.expires,
     }  # fmt: skip
 
 
-def _outputs(backup: Backup) -> JSON:
+def shown(path: Path, project: Path) -> str:
+    """A path as the journal names it: from the runbook's folder where it is inside, so that the folder may be moved."""
+    inside = path.resolve().is_relative_to(project.resolve())
+    return str(path.resolve().relative_to(project.resolve()) if inside else path)
+
+
+def _outputs(backup: Backup, project: Path) -> JSON:
     manifest = backup.manifest
-    return {"path": str(backup.path), "id": manifest.id, "sha256": backup.sha256, "state": manifest.state}
+    return {"path": shown(backup.path, project), "id": manifest.id, "sha256": backup.sha256, "state": manifest.state}
 
 
 def _summary(backup: Backup) -> str:

@@ -6,10 +6,11 @@ from typing import ClassVar
 from pydantic import Field
 
 from deployguard.backup.find import read_backup
+from deployguard.backup.layers import parse_identities
 from deployguard.backup.restore import restore
 from deployguard.errors import Refused
 from deployguard.runbook.quantities import Duration
-from deployguard.steps.backup_create import product_of, store_of
+from deployguard.steps.backup_create import product_of, same_environment, shown, store_of
 from deployguard.steps.base import Context, Outcome, Step
 
 
@@ -29,6 +30,8 @@ class BackupRestore(Step):
 
     backup: str = Field("", alias="from")
     """Folder of the backup; a relative one begins at the runbook."""
+    identity: str = ""
+    """Name of the declared secret that holds a recipient's private key, for an encrypted backup."""
     deadline: Duration = Field(60.0, gt=0)
     """How long to wait for whoever is using the database."""
 
@@ -37,12 +40,15 @@ class BackupRestore(Step):
         target = context.target
         path = self._path(context)
         store = store_of(context, target.home.backups)
-        done = restore(product_of(target, self.deadline), read_backup(path, store.key), store)
+        identities = parse_identities(target.secrets.get(self.identity)) if self.identity else []
+        backup = read_backup(path, store.key)
+        same_environment(backup, target)
+        done = restore(product_of(target, self.deadline), backup, store, identities)
         lost = {table: str(loss) for table, loss in done.loss.items()}
         rows = sum(loss.added + loss.changed for loss in done.loss.values())
         return Outcome(
             f"{path.name} is in place; {rows:,} rows written since are not in it; the former database is {done.kept}",
-            evidence={"path": str(path), "kept": done.kept, "lost": lost},
+            evidence={"path": shown(path, target.project), "kept": done.kept, "lost": lost},
             outputs={"kept": done.kept},
         )
 

@@ -1,0 +1,125 @@
+"""What the backup commands share: the environment, where its backups are, and how one is shown."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from deployguard.backup.durable import PARTIAL
+from deployguard.backup.find import backups, read_backup
+from deployguard.backup.layers import Identity, parse_identities
+from deployguard.backup.seal import operator_key
+from deployguard.backup.take import Backup, Store
+from deployguard.cli.console import Console, table
+from deployguard.cli.project import plan_for, read_runbook, some_environment, target_for
+from deployguard.errors import Damaged, UsageError
+from deployguard.secret import Secret
+from deployguard.steps.backup_create import BackupCreate, evidence_of
+from deployguard.steps.base import Progress, Target
+
+
+@dataclass(frozen=True)
+class Desk:
+    """One command at work.
+
+    Attributes:
+        step: how the runbook has this environment's database backed up; None where it does not.
+    """
+
+    console: Console
+    target: Target
+    step: BackupCreate | None
+
+    def store(self, folder: Path, *, make: bool = False) -> Store:
+        """A folder of backups under the project's key."""
+
+        def pulse(label: str, done: int, total: int | None) -> None:
+            self.console.progress("backup", Progress(label, done, total, unit="bytes"))
+
+        return Store(folder, operator_key(self.target.home.path, make=make), self.target.clock, pulse)
+
+    def folders(self) -> list[Path]:
+        """Where backups may be."""
+        named = [self.step.folder(self.target)] if self.step else []
+        return [f for f in dict.fromkeys([self.target.home.backups, *named]) if f.is_dir() and any(f.iterdir())]
+
+    def find(self, name: str) -> tuple[Store, Backup]:
+        """The backup whose name begins so.
+
+        Raises:
+            UsageError: there is not exactly one.
+            Damaged: it is not what was once written.
+        """
+        there = [path for folder in self.folders() for path in sorted(folder.iterdir())]
+        found = [p for p in there if p.name.startswith(name) and not p.name.endswith(PARTIAL)]
+        found = [p for p in found if p.name == name] or found
+        if len(found) != 1:
+            what = "several backups begin" if found else "no backup begins"
+            raise UsageError(f"{what} with {name!r}", hint="'deployguard backup list' shows them.")
+        store = self.store(found[0].parent)
+        return store, read_backup(found[0], store.key)
+
+    def every(self) -> tuple[list[Backup], list[Damaged]]:
+        """All backups, and an error for each that is none."""
+        found = [b for folder in self.folders() for b in backups(folder, self.store(folder).key)]
+        return [b for b in found if isinstance(b, Backup)], [b for b in found if isinstance(b, Damaged)]
+
+    def document(self, backup: Backup) -> dict[str, Any]:
+        """A backup as scripts see it."""
+        return evidence_of(backup, self.target.project)
+
+    def show(self, backup: Backup) -> None:
+        """A backup, its tables and its place."""
+        found = self.document(backup)
+        self.table([[name, count] for name, count in sorted(found["rows"].items())], ["table", "rows"])
+        self.console.line(f"{found['backup']}  {found['state']}  {found['bytes']:,} bytes  {found['path']}")
+        self.end(found)
+
+    def table(self, rows: list[list[Any]], head: list[str]) -> None:
+        """A table for people."""
+        for line in table(rows, head):
+            self.console.line(line)
+
+    def end(self, data: dict[str, Any]) -> None:
+        """The document for scripts, where one was asked for."""
+        if self.console.as_json:
+            self.console.document(data)
+
+
+def sit_down(runbook: Path, env: str | None, *, as_json: bool, make: bool = True) -> Desk:
+    """The environment within reach; `make` creates deployguard's folder if it is not there."""
+    console = Console(as_json=as_json)
+    loaded = read_runbook(runbook)
+    plan = plan_for(loaded, some_environment(runbook, loaded, env))
+    steps = (p.step() for p in plan.steps if p.uses == BackupCreate.uses and not p.is_late())
+    step = next((s for s in steps if isinstance(s, BackupCreate)), None)
+    return Desk(console, target_for(runbook, plan, make=make), step)
+
+
+def settings_of(recipients: list[str], reason: str) -> BackupCreate:
+    """A backup as the command line asks for it.
+
+    Raises:
+        UsageError: nobody said who may open it.
+    """
+    try:
+        return BackupCreate(
+            recipients=tuple(recipients), plain_reason="" if recipients else reason, one_recipient_reason=reason
+        )
+    except ValidationError:
+        raise UsageError(
+            "who may open the backup?",
+            hint="Give --recipient twice (one kept elsewhere), or say in --reason why one or none is enough.",
+        ) from None
+
+
+def identities_in(file: str) -> list[Identity]:
+    """The private keys in a file; none where no file is named."""
+    if not file:
+        return []
+    try:
+        text = Path(file).read_text("utf-8")
+    except (OSError, UnicodeDecodeError):
+        raise UsageError(f"--identity {file}: cannot be read", hint="Name the file that 'age-keygen' wrote.") from None
+    return parse_identities(Secret(text, name=file))
