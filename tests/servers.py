@@ -13,6 +13,7 @@ import sqlite3
 import subprocess
 import tempfile
 import time
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import quote
@@ -175,6 +176,12 @@ class Store:
     def __init__(self, product, url, opened):
         self.product, self.url, self._opened = product, url, opened
         self.connection = opened()
+
+    def connect(self):
+        """A new session, after a crash of the server."""
+        with suppress(pymysql.Error):
+            self.close()
+        self.connection = self._opened()
 
     def another(self):
         """A second session of the application."""
