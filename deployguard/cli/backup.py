@@ -180,10 +180,11 @@ def prune(
     run = pick_run(runs, plaintext_before) if plaintext_before else None
     if run is not None and run.ended is None:
         raise Refused(f"run {run.id} has not ended", hint="It may still need its backup: end the run first.")
+    mine = [b for b in desk.every()[0] if run is None or b.manifest.environment == run.environment]
+    unfinished = {r.id for r in runs.values() if r.state in UNFINISHED}
     decided = fates(
-        [b for b in desk.every()[0] if run is None or b.manifest.environment == run.environment], now=stamp(desk.target.clock.now()), plaintext_before=run.ended if run else None,
-        unfinished={r.id for r in runs.values() if r.state in UNFINISHED},
-    )  # fmt: skip
+        mine, now=stamp(desk.target.clock.now()), unfinished=unfinished, plaintext_before=run.ended if run else None
+    )
     for fate in decided:
         desk.console.status("destroy" if fate.destroy else "keep", fate.backup.manifest.id, fate.why)
     doomed = [fate.backup for fate in decided if fate.destroy]
