@@ -3,7 +3,6 @@
 import sys
 from typing import Any
 
-import click
 import typer
 from typer.core import TyperGroup
 
@@ -19,11 +18,11 @@ is needed · 6 another run holds the environment · 7 interrupted, resume contin
 class Commands(TyperGroup):
     """Turns every foreseeable stop into a message and its exit code."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+    def list_commands(self, ctx: typer.Context) -> list[str]:  # noqa: ARG002
         """In the order in which a deployment uses them."""
         return list(self.commands)
 
-    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401
+    def invoke(self, ctx: typer.Context) -> Any:  # noqa: ANN401
         """Run the command; what it raises on purpose never becomes a traceback."""
         try:
             return super().invoke(ctx)

@@ -1,11 +1,19 @@
 """`deployguard report`: the proof, from the journal alone."""
 
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from deployguard.cli.options import RUNBOOK, Json, RunbookFile, SomeEnvironment
+
+
+class Format(StrEnum):
+    """What a report is written as."""
+
+    MD = "md"
+    HTML = "html"
 
 
 def command(
@@ -15,7 +23,7 @@ def command(
     env: SomeEnvironment = None,
     runbook: RunbookFile = RUNBOOK,
     formats: Annotated[
-        list[Literal["md", "html"]] | None,
+        list[Format] | None,
         typer.Option("--format", help="md or html; may be repeated.", show_default="md"),
     ] = None,
     to: Annotated[
@@ -41,7 +49,7 @@ def command(
     state = pick_run(fold(records), run, env)
     report = build(records, state.id)
     if to is not None:
-        paths = write_reports(report, to, formats or ["md"])
+        paths = write_reports(report, to, [f.value for f in formats or [Format.MD]])
         if json:
             console.document(run_json(state, paths))
         for path in [] if json else paths:
@@ -49,5 +57,5 @@ def command(
     elif json:
         console.document(run_json(state, []))
     else:
-        for name in formats or ["md"]:
+        for name in [f.value for f in formats or [Format.MD]]:
             typer.echo(render_html(report) if name == "html" else render_markdown(report))

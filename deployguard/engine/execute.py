@@ -8,9 +8,11 @@ A process that dies between any two of them leaves a record from which the next 
 knows what was begun and what was ended, and nothing else is believed.
 """
 
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +105,7 @@ class Run:
 
         return Context(
             target=self.target, run=self.id, step=planned.id, fence=self.fence, pulse=pulse, run_command=command,
-            before=mine.before, folder=folder, env=env, sample=sample,
+            began=datetime.fromisoformat(self.state.at).timestamp(), before=mine.before, folder=folder, env=env, sample=sample,
             watched=self.state.watched.get(planned.id, 0.0),
         )  # fmt: skip
 
@@ -170,8 +172,6 @@ def _files(
     planned: PlannedStep, names: Mapping[str, Any], known: Mapping[str, Secret], folder: Path
 ) -> dict[str, str | Secret]:
     """Write the step's `files:`, each 0600 from its first byte; the paths by variable name."""
-    import os
-
     paths: dict[str, str | Secret] = {}
     for name, text in rendered_environment(planned.spec.files, names, known).items():
         path = folder / f"{planned.id}.{name}"
@@ -283,8 +283,6 @@ def _pause(run_: Run, planned: PlannedStep) -> Callable[[float], None]:
 def _attempt(
     run_: Run, planned: PlannedStep, step: Step, context: Context, number: int, capture: dict[str, Any], *, last: bool
 ) -> None:
-    from dataclasses import replace
-
     context = replace(context, before=capture)
     begun = run_.target.clock.monotonic()
     run_.record(

@@ -185,6 +185,7 @@ class Context:
         run: id of the run, or "preflight".
         step: id of the step.
         fence: fencing token of the run's lease; 0 when the step may change nothing.
+        began: when the run began, in seconds since 1970, by the wall clock.
         before: what `capture` recorded before the first attempt.
         folder: the run's own folder, private; None when nothing may be written.
         pulse: call it between units of work, outside any transaction. It shows progress
@@ -201,6 +202,7 @@ class Context:
     fence: int
     pulse: Pulse
     run_command: Callable[..., Result]
+    began: float = 0.0
     before: JSON = field(default_factory=dict)
     folder: Path | None = None
     env: Mapping[str, str | Secret] = field(default_factory=dict)

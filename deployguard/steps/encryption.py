@@ -1,6 +1,6 @@
 """What the encryption steps share: the application's columns, its database and keys, and how counts are told."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -8,10 +8,12 @@ from typing import Any
 from deployguard.databases.base import Database
 from deployguard.errors import Refused
 from deployguard.keys.keyring import Keyring
+from deployguard.rows.progress import Progress as RowProgress
+from deployguard.rows.progress import Pulse
+from deployguard.rows.rewrite import Rewritten
 from deployguard.rows.target import ColumnCount, EncryptedColumn
-from deployguard.steps.base import Context, Progress
-
-COUNTED = ("table", "column", "rows", "null", "empty", "plaintext", "primary", "older", "unknown", "nested")
+from deployguard.rows.verify import Verification
+from deployguard.steps.base import JSON, Context, Outcome, Progress
 
 
 @dataclass(frozen=True)
@@ -24,28 +26,44 @@ class Work:
 
 
 @contextmanager
-def work(context: Context, *, read_only: bool) -> Iterator[Work]:
+def work(context: Context, *, read_only: bool, columns: Sequence[EncryptedColumn] = ()) -> Iterator[Work]:
     """Everything that row work needs, the database closed afterwards.
+
+    Args:
+        context: of the step.
+        read_only: whether the database may be written to.
+        columns: to work on, where they are known; by default what the application says.
 
     Raises:
         Refused: the application encrypts nothing, or in a form that is not ours to write.
     """
-    columns = context.discover().fields
+    columns = tuple(columns) or context.discover().fields
     if not columns:
         raise Refused(
             f"the application in {context.target.directory} encrypts no column",
             hint="Bring the code that encrypts, and its dependencies, before this step.",
         )
     refuse_foreign(columns)
+    with opened(context, read_only=read_only) as database:
+        yield Work(database, columns, context.target.keyring)
+
+
+@contextmanager
+def opened(context: Context, *, read_only: bool) -> Iterator[Database]:
+    """The environment's database, closed afterwards."""
     database = context.target.connect(read_only=read_only)
     try:
-        yield Work(database, columns, context.target.keyring)
+        yield database
     finally:
         database.close()
 
 
 def refuse_foreign(columns: Sequence[EncryptedColumn]) -> None:
-    """Refuse columns whose tokens only the application itself can write."""
+    """Refuse columns whose tokens only the application itself can write.
+
+    Raises:
+        Refused: names them.
+    """
     foreign = [c for c in columns if c.form != "fernet" or c.derivation != "raw" or c.stored_as != "text"]
     if foreign:
         names = ", ".join(f"{c.table}.{c.column} ({c.package or c.field_class})" for c in foreign)
@@ -55,20 +73,52 @@ def refuse_foreign(columns: Sequence[EncryptedColumn]) -> None:
         )
 
 
-def shown(context: Context) -> Any:  # noqa: ANN401 - the row engine's own progress goes in, the step's comes out
-    """A pulse for the row engine."""
+def pulse_of(context: Context) -> Pulse:
+    """A pulse for the row engine that shows its progress as the step's."""
 
-    def pulse(progress: Any) -> None:  # noqa: ANN401
-        context.pulse(Progress(progress.label, progress.done, progress.total, rate=progress.rate))
+    def pulse(progress: RowProgress) -> None:
+        note = f"{progress.batch} rows a batch"
+        context.pulse(Progress(progress.label, progress.done, progress.total, rate=progress.rate, note=note))
 
     return pulse
 
 
-def counts(columns: Sequence[ColumnCount]) -> list[dict[str, Any]]:
+def remembered(columns: Sequence[EncryptedColumn]) -> JSON:
+    """Columns as a journal can hold them: the undo needs them when the code that declares them is gone."""
+    return {"columns": [asdict(column) for column in columns]}
+
+
+def recalled(before: Mapping[str, Any]) -> tuple[EncryptedColumn, ...]:
+    """Columns as `remembered` put them on record; none where nothing was."""
+    return tuple(
+        EncryptedColumn(**{name: tuple(value) if isinstance(value, list) else value for name, value in column.items()})
+        for column in before.get("columns", ())
+    )
+
+
+def counts(columns: Sequence[ColumnCount]) -> list[JSON]:
     """Counts as evidence."""
     return [asdict(column) for column in columns]
 
 
-def total(columns: Sequence[ColumnCount], field: str) -> int:
-    """One class over all columns."""
-    return sum(int(getattr(column, field)) for column in columns)
+def to_encrypt(columns: Sequence[ColumnCount]) -> int:
+    """Values that are plaintext still."""
+    return sum(column.plaintext for column in columns)
+
+
+def described(found: Verification, *kinds: str) -> list[str]:
+    """The problems of some kinds as sentences; all where none is named."""
+    return [f"{p.table}.{p.column}: {p.describe()}" for p in found.problems if not kinds or p.kind in kinds]
+
+
+def rewritten(verb: str, tables: Sequence[Rewritten], seconds: float) -> Outcome:
+    """What a rewriting step has to show."""
+    rows, passes = sum(t.rows for t in tables), max((t.passes for t in tables), default=0)
+    rate = rows / seconds if seconds > 0 else 0.0
+    return Outcome(
+        f"{rows:,} rows of {len(tables)} tables {verb} in {seconds:.1f} s ({rate:,.0f} rows/s), {passes} passes",
+        evidence={
+            "rows": rows, "seconds": round(seconds, 3), "rate": round(rate, 1), "passes": passes,
+            "tables": [asdict(t) for t in tables],
+        },
+    )  # fmt: skip

@@ -1,0 +1,63 @@
+"""`encryption.encrypt`: every plaintext of the encrypted columns becomes a token, and back."""
+
+from typing import ClassVar
+
+from deployguard.rows.rewrite import decrypt, encrypt
+from deployguard.steps.base import JSON, Context, Outcome, Preview, Step
+from deployguard.steps.encryption import pulse_of, recalled, remembered, rewritten, work
+from deployguard.steps.encryption_plan import foreseen
+
+
+class EncryptionEncrypt(Step):
+    """Encrypt every row in place, in batches, beside the running application.
+
+    Undo: decrypt what this step encrypted, byte for byte. Tokens that were there before
+    the run stay tokens, as far as nobody has written to them since.
+    """
+
+    uses: ClassVar[str] = "encryption.encrypt"
+    idempotent: ClassVar[bool] = True
+    undone_by_restore: ClassVar[bool] = True
+    example: ClassVar[str] = "- id: encrypt\n  uses: encryption.encrypt\n  retry: { attempts: 5 }"
+
+    def preview(self, context: Context) -> Preview:
+        """How many values, bytes and seconds."""
+        return foreseen(context)
+
+    def capture(self, context: Context) -> JSON:
+        """The columns: when the undo comes last, the code that declares them is gone."""
+        return remembered(context.discover().fields)
+
+    def execute(self, context: Context) -> Outcome:
+        """Rewrite until a whole pass finds nothing to do."""
+        begun = context.target.clock.monotonic()
+        with work(context, read_only=False, columns=recalled(context.before)) as w:
+            done = encrypt(
+                w.database, w.columns, w.keyring, operation=_name(context), fence=context.fence,
+                pulse=pulse_of(context), since=context.began,
+            )  # fmt: skip
+        return rewritten("encrypted", done, context.target.clock.monotonic() - begun)
+
+    def compensate(self, context: Context) -> Outcome:
+        """Rewrite back until a whole pass finds nothing to do."""
+        return self._back(context, "undo")
+
+    def settle(self, context: Context) -> Outcome:
+        """Open what the outgoing code encrypted after the way back had passed, and leave nothing of ours behind."""
+        outcome = self._back(context, "settle")
+        with work(context, read_only=False, columns=recalled(context.before)) as w:
+            w.database.forget()
+        return outcome
+
+    def _back(self, context: Context, stage: str) -> Outcome:
+        begun = context.target.clock.monotonic()
+        with work(context, read_only=False, columns=recalled(context.before)) as w:
+            done = decrypt(
+                w.database, w.columns, w.keyring, operation=f"{_name(context)}/{stage}", fence=context.fence,
+                pulse=pulse_of(context), undo_of=_name(context),
+            )  # fmt: skip
+        return rewritten("decrypted", done, context.target.clock.monotonic() - begun)
+
+
+def _name(context: Context) -> str:
+    return f"{context.run}/{context.step}"

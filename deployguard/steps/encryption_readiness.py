@@ -1,0 +1,157 @@
+"""`encryption.readiness`: what would go wrong, asked before anything is written."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+from deployguard.databases.base import Database, RowTable
+from deployguard.errors import Refused
+from deployguard.keys.keyring import Keyring, has_token_form
+from deployguard.rows.discover import handshake
+from deployguard.rows.tables import tables_of
+from deployguard.rows.verify import verify
+from deployguard.steps.base import Check, Context, Outcome
+from deployguard.steps.encryption import Work, counts, described, opened, pulse_of, refuse_foreign
+
+_SAMPLE = 20_000
+"""Rows of each table that are looked at for tokens while the application does not say where to look."""
+
+
+class EncryptionReadiness(Check):
+    """Check columns, keys and application against each other, on every row that is there.
+
+    Widths for every value's token; unique and indexed columns, which a randomised token
+    defeats; tokens that no key opens; and the handshake: the application opens what we
+    seal, and we open what it seals. While the application encrypts nothing yet, tables
+    are looked through for tokens, and those must open.
+    """
+
+    uses: ClassVar[str] = "encryption.readiness"
+    example: ClassVar[str] = "- id: readiness\n  uses: encryption.readiness\n  with: { required: true }"
+
+    required: bool = False
+    """Whether it is a failure that the application encrypts no column."""
+    allow_unique: str = ""
+    """Why a unique constraint on an encrypted column may stay, although it will hold nothing unique any more."""
+
+    def execute(self, context: Context) -> Outcome:
+        """Ask the application, then the database, then both."""
+        columns = context.discover().fields
+        if not columns:
+            return self._not_yet(context)
+        refuse_foreign(columns)
+        with opened(context, read_only=True) as database:
+            work = Work(database, columns, context.target.keyring)
+            findings = [*self._shapes(work), *self._values(context, work)]
+            counted = next((f.columns for f in findings if f.columns), [])
+        findings += _handshake(context, work)
+        return _outcome(findings, {"columns": counted, "fields": len(columns), "handshake": _shook(findings)})
+
+    def _not_yet(self, context: Context) -> Outcome:
+        if self.required:
+            return Outcome(
+                f"the application in {context.target.directory} encrypts no column",
+                status="fail",
+                hint="Bring the code that encrypts, and its dependencies, before this step.",
+            )
+        with opened(context, read_only=True) as database:
+            found, strange = _tokens_there(database, context.target.keyring)
+        if strange:
+            return Outcome(
+                f"tokens are there that no given key opens: {'; '.join(strange)}",
+                status="fail",
+                hint="This is not the key they were made with. Find that key before anything is changed: "
+                "without it their content is lost.",
+            )
+        there = f"; {found:,} tokens that are there already open" if found else ""
+        return Outcome(f"the code that is there encrypts nothing yet{there}", evidence={"tokens": found})
+
+    def _shapes(self, work: Work) -> Iterator["_Finding"]:
+        for table in tables_of(work.database, work.columns):
+            names = set(table.table.columns)
+            for column in sorted(names & table.shape.unique):
+                status = "warn" if self.allow_unique else "fail"
+                yield _Finding(
+                    status, f"{table.table.name}.{column} is unique: tokens of equal values differ"
+                    + (f" (allowed: {self.allow_unique})" if self.allow_unique else ""),
+                    "Drop the constraint in the migration, or say why it may stay: allow_unique:.",
+                )  # fmt: skip
+            for column in sorted((names & table.shape.indexed) - table.shape.unique):
+                yield _Finding(
+                    "warn", f"{table.table.name}.{column} has an index that finds nothing any more",
+                    "Drop the index in the migration: look rows up by another column.",
+                )  # fmt: skip
+            for trigger in table.shape.triggers:
+                yield _Finding("warn", f"{table.table.name}: the trigger {trigger} fires for each rewritten row", "")
+
+    def _values(self, context: Context, work: Work) -> Iterator["_Finding"]:
+        found = verify(work.database, work.columns, work.keyring, pulse=pulse_of(context))
+        yield _Finding("pass", "", "", counts(found.columns))
+        for sentence in described(found, "unknown"):
+            yield _Finding("fail", sentence, "The key is not the one these tokens were made with, or they are damaged.")
+        for sentence in described(found, "foreign"):
+            yield _Finding("fail" if self.required else "warn", sentence, "")
+        for sentence in described(found, "too wide"):
+            yield _Finding("fail", sentence, "Give the column a larger max_length and migrate.")
+        for sentence in described(found, "nested"):
+            yield _Finding("fail", sentence, "")
+
+
+@dataclass(frozen=True)
+class _Finding:
+    status: str
+    sentence: str
+    hint: str
+    columns: list[dict[str, object]] | None = None
+
+
+def _handshake(context: Context, work: Work) -> Iterator[_Finding]:
+    def open_token(token: bytes) -> bytes:
+        opened_token = work.keyring.open(token)
+        if opened_token is None:
+            raise Refused("no key opens the token")
+        return opened_token.plaintext
+
+    shaken = handshake(context.target.application, work.columns, work.keyring.seal, open_token)
+    for problem in shaken.problems:
+        yield _Finding("fail", problem, "Give deployguard and the application the same key: secrets: and django: env:.")
+    if shaken.ok:
+        yield _Finding("shaken", "", "")
+    if not shaken.live_safe:
+        yield _Finding(
+            "warn", "the application cannot read plaintext in an encrypted column",
+            "Stop the application before this change, and start it after: a maintenance window is needed.",
+        )  # fmt: skip
+
+
+def _shook(findings: list[_Finding]) -> bool:
+    return any(f.status == "shaken" for f in findings)
+
+
+def _outcome(findings: list[_Finding], evidence: dict[str, object]) -> Outcome:
+    bad = [f for f in findings if f.status == "fail"]
+    doubtful = [f for f in findings if f.status == "warn"]
+    shown = bad or doubtful
+    evidence = {**evidence, "warnings": [f.sentence for f in doubtful]}
+    summary = "; ".join(f.sentence for f in shown) or f"{evidence['fields']} columns: every value fits, every token opens"
+    hint = next((f.hint for f in shown if f.hint), "")
+    return Outcome(summary, "fail" if bad else "warn" if doubtful else "pass", hint, evidence)
+
+
+def _tokens_there(database: Database, keyring: Keyring) -> tuple[int, list[str]]:
+    """How many tokens the tables hold that open, and where some do not."""
+    found, strange = 0, []
+    for name in database.tables():
+        shape = database.shape(name)
+        text = tuple(c for c in shape.columns if c not in shape.key)
+        if not shape.key or not text:
+            continue
+        lost: dict[int, int] = {}
+        for row in database.page(RowTable(name, shape.key, text), None, _SAMPLE):
+            for index, value in enumerate(row.values):
+                if value is not None and has_token_form(value):
+                    opens = keyring.open(value) is not None
+                    found += opens
+                    lost[index] = lost.get(index, 0) + (not opens)
+        strange += [f"{count} in {name}.{text[index]}" for index, count in lost.items() if count]
+    return found, strange
