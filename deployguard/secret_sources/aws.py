@@ -9,6 +9,7 @@ from deployguard.errors import Refused
 from deployguard.secret_sources.base import SECONDS, Found, SecretSource, library, text_of
 from deployguard.visible import visible
 
+_SERVERS_FAULT = 500
 _ABSENT = {"ResourceNotFoundException", "ParameterNotFound", "InvalidRequestException"}
 
 
@@ -43,8 +44,11 @@ class Aws(SecretSource):
             session = boto3.session.Session(profile_name=self.profile or None, region_name=self.region or None)
             return self._asked(session, place)
         except errors.ClientError as error:
-            raise self._explained(place, error.response["Error"]["Code"], _identity(session)) from None
-        except (errors.BotoCoreError, errors.HTTPClientError) as error:
+            code = error.response["Error"]["Code"]
+            if "Throttl" in code or error.response["ResponseMetadata"]["HTTPStatusCode"] >= _SERVERS_FAULT:
+                raise Refused(f"{place} cannot be asked: {visible(code)}", hint="Try again later.") from None
+            raise self._explained(place, code, _identity(session)) from None
+        except errors.BotoCoreError as error:
             raise Refused(
                 f"{place} cannot be asked: {type(error).__name__}",
                 hint="Try 'aws sts get-caller-identity' here: it needs credentials, a region and the network.",

@@ -28,15 +28,19 @@ class Gcp(SecretSource):
             answer = self._asked(credentials)
         except api.NotFound:
             raise Refused(f"{place} is not there for {who}", hint="Check project: and secret:.") from None
-        except (api.PermissionDenied, api.FailedPrecondition) as error:
+        except api.Forbidden:
             raise Refused(
-                f"{place}: {who} may not read its newest version ({type(error).__name__})",
-                hint="Grant secretmanager.versions.access (role roles/secretmanager.secretAccessor) on the secret; "
-                "also check that its newest version is enabled.",
+                f"{place}: {who} may not read its newest version",
+                hint="Grant secretmanager.versions.access (role roles/secretmanager.secretAccessor) on the secret.",
             ) from None
-        except (errors.GoogleAuthError, api.Unauthenticated) as error:
+        except api.BadRequest:
             raise Refused(
-                f"{place}: {who} are not accepted ({type(error).__name__})",
+                f"{place}: its newest version cannot be read by {who}, nor by anybody",
+                hint="Check that it is enabled and not destroyed, and that project: and secret: are only names.",
+            ) from None
+        except (errors.GoogleAuthError, api.Unauthorized) as error:
+            raise Refused(
+                f"{place}: {who}: not accepted ({type(error).__name__})",
                 hint="Name a key file with GOOGLE_APPLICATION_CREDENTIALS, use the machine's service account, "
                 "or run 'gcloud auth application-default login'.",
             ) from None

@@ -80,7 +80,9 @@ class Kubernetes(SecretSource):
             if not self.context and "KUBERNETES_SERVICE_HOST" in os.environ:
                 config.load_incluster_config(client_configuration=settings)
             else:
-                config.load_kube_config(context=self.context or None, client_configuration=settings)
+                # the library reads KUBECONFIG once, at import
+                file = os.environ.get("KUBECONFIG") or "~/.kube/config"
+                config.load_kube_config(file, context=self.context or None, client_configuration=settings)
         except (config.ConfigException, OSError):
             raise Refused(
                 f"{place}: there is no usable kubeconfig and no service account here",

@@ -80,6 +80,7 @@ def _handler(cloud: Cloud) -> type[BaseHTTPRequestHandler]:
             self.send_response(200)
             self.end_headers()
             self.wfile.flush()
+            self.close_connection = False  # http.client says HTTP/1.0 here
             self._talk_tls()
 
         def handle(self):
