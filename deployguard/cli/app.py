@@ -53,6 +53,7 @@ app = typer.Typer(
 
 def _register() -> None:
     from deployguard.cli import (
+        backup,
         check,
         data,
         deploy,
@@ -67,11 +68,11 @@ def _register() -> None:
         version,
     )  # fmt: skip
 
-    for module in (check, schema, preflight, plan, deploy, rollback, runs, show, report):
-        app.command()(module.command)
+    for module in (check, schema, preflight, plan, deploy, rollback, runs, show, report, version):
+        app.command(module.__name__.rpartition(".")[2])(module.command)
     app.add_typer(keys.app, name="keys")
     app.add_typer(data.app, name="data")
-    app.command()(version.command)
+    app.add_typer(backup.app, name="backup")
 
 
 _register()
