@@ -101,7 +101,8 @@ class WorkingCopy:
         code, found, why = self._capture("ls-remote", "--exit-code", "--", remote, f"refs/heads/{branch}")
         if code != 0 or not found:
             raise Refused(
-                f"the remote {remote} of {self.directory} did not name the newest commit of {branch}{': ' + why if why else ''}",
+                f"the remote {remote} of {self.directory} did not name the newest commit of {branch}"
+                + (f": {why}" if why else ""),
                 hint="Check the remote with 'git fetch', and code: remote: and branch: in the runbook.",
             )
         return found.split()[0]

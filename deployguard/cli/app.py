@@ -18,11 +18,7 @@ is needed · 6 another run holds the environment · 7 interrupted, resume contin
 class Commands(TyperGroup):
     """Turns every foreseeable stop into a message and its exit code."""
 
-    def list_commands(self, ctx: typer.Context) -> list[str]:  # noqa: ARG002
-        """In the order in which a deployment uses them."""
-        return list(self.commands)
-
-    def invoke(self, ctx: typer.Context) -> Any:  # noqa: ANN401
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - typer brings a click of its own, whose types have no public name
         """Run the command; what it raises on purpose never becomes a traceback."""
         try:
             return super().invoke(ctx)
@@ -42,8 +38,8 @@ class Commands(TyperGroup):
 
 app = typer.Typer(
     cls=Commands,
-    help="Carry out a risky change to a live system by runbook: checked first, reversible at every point, with proof.\n\n"
-    + EXIT_CODES,
+    help="Carry out a risky change to a live system by runbook: "
+    "checked first, reversible at every point, with proof.\n\n" + EXIT_CODES,
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,

@@ -39,6 +39,7 @@ def command(runbook: Annotated[Path, typer.Argument(help="The runbook.")] = RUNB
         console.document({"ok": True, "digest": loaded.digest, "checks": [summary]})
     else:
         console.line(
-            f"{runbook}: valid: {len(spec.preflight)} checks, {len(spec.steps)} steps, environments {', '.join(spec.environments)}"
+            f"{runbook}: valid: {len(spec.preflight)} checks, {len(spec.steps)} steps, "
+            f"environments {', '.join(spec.environments)}"
         )
         console.line(f"digest {loaded.digest}")

@@ -163,7 +163,7 @@ class Watcher:
     def __init__(self, console: Console) -> None:
         self._console = console
 
-    def recorded(self, record: "Record") -> None:
+    def recorded(self, record: "Record") -> None:  # noqa: C901 - one arm per event
         """Show an event that people want to see."""
         from deployguard.journal import events as e
 
@@ -172,9 +172,7 @@ class Watcher:
             case e.RunStarted():
                 console.line(f"run {record.run}: {event.name} → {event.environment}")
                 if event.target:
-                    console.line(
-                        f"  target       {event.target['engine']} {event.target['version']}, {event.target['database']} on {event.target['host']}"
-                    )
+                    console.line("  target       {engine} {version}, {database} on {host}".format_map(event.target))
                 if event.commit:
                     console.line(f"  commit       {event.commit}")
             case e.CheckFinished():

@@ -42,7 +42,8 @@ def show_plan(console: "Console", plan: "Plan", target: "Target") -> None:
             console.line(f"  {'':<12} {'':<22} $ {line}")
         steps.append(
             {
-                "id": item.planned.id, "uses": item.planned.uses, "verdict": preview.verdict, "summary": preview.summary,
+                "id": item.planned.id, "uses": item.planned.uses, "verdict": preview.verdict,
+                "summary": preview.summary,
                 "commands": list(preview.commands), "rows": preview.rows, "bytes": preview.bytes,
                 "seconds": preview.seconds, "rollback": item.undo, "evidence": preview.evidence,
             }

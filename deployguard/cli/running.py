@@ -25,7 +25,7 @@ from deployguard.engine.deploy import EXIT, UNFINISHED, Session, deploy, identit
 from deployguard.engine.plan import Plan, Selection
 from deployguard.engine.stop import Stop
 from deployguard.errors import DeployguardError, Refused, StepFailed, UsageError
-from deployguard.journal.sqlite import SqliteJournal
+from deployguard.journal.base import Journal
 from deployguard.journal.state import RunState, fold
 from deployguard.report.build import build
 from deployguard.report.render import write_reports
@@ -99,7 +99,7 @@ def back(
         env = some_environment(file, read_runbook(file), None)
     before = pick_run(runs, named, env)
     later = [r for r in runs.values() if r.environment == before.environment][-1]
-    if later.id != before.id and later.state not in {"rolled_back"}:
+    if later.id != before.id and later.state != "rolled_back":
         raise Refused(
             f"run {later.id} came after {before.id} in {before.environment}",
             hint=f"Roll back {later.id} first: what came last is undone first.",
@@ -181,7 +181,8 @@ def _same_target(before: RunState, target: Target) -> None:
         return
     if any(recorded.get(k) != vars(found)[k] for k in ("engine", "server_id", "database")):
         raise Refused(
-            f"run {before.id} was made on {recorded.get('database')}, but the environment's database is {found.database} now",
+            f"run {before.id} was made on {recorded.get('database')}, "
+            f"but the environment's database is {found.database} now",
             hint="Give the same database URL as before.",
         )
 
@@ -212,7 +213,7 @@ def _report(session: Session, state: RunState) -> list[Path]:
     return render_reports(session.journal, session.plan, state)
 
 
-def render_reports(journal: SqliteJournal, plan: Plan, state: RunState) -> list[Path]:
+def render_reports(journal: Journal, plan: Plan, state: RunState) -> list[Path]:
     """Write a run's reports where its runbook wants them."""
     report = build(list(journal.records()), state.id)
     return write_reports(report, reports_folder(plan.runbook), plan.runbook.spec.report.formats)
@@ -237,7 +238,10 @@ def run_json(state: RunState, paths: Sequence[Path]) -> dict[str, object]:
     return {
         "run": state.id, "environment": state.environment, "state": state.state, "reason": state.reason,
         "started": state.at, "ended": state.ended, "commit": state.started.commit,
-        "checks": [{"id": c.check, "uses": c.uses, "status": c.status, "summary": c.summary, "hint": c.hint} for c in state.checks],
+        "checks": [
+            {"id": c.check, "uses": c.uses, "status": c.status, "summary": c.summary, "hint": c.hint}
+            for c in state.checks
+        ],
         "steps": [
             {
                 "id": s.id, "uses": s.uses, "state": s.state, "attempts": s.attempts, "started": s.started,

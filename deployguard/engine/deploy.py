@@ -47,6 +47,11 @@ EXIT = {
 UNFINISHED = frozenset({"running", "waiting", "interrupted", "failed", "rollback_incomplete"})
 
 
+def who() -> str:
+    """The person at the keyboard, as far as the system knows."""
+    return os.environ.get("SUDO_USER") or getpass.getuser()
+
+
 @dataclass
 class Session:
     """What a person brings to a run: the plan, the place, the record and their patience."""
@@ -56,16 +61,11 @@ class Session:
     journal: Journal
     observer: Observer = field(default_factory=Nobody)
     stop: Stop = field(default_factory=Stop)
-    actor: str = field(default_factory=lambda: who())
+    actor: str = field(default_factory=who)
     decisions: Mapping[str, str] = field(default_factory=dict)
     why: str = ""
     ask: Any = None
     """Called with a question when on_failure is `ask`; answers rollback or stop. None: nobody is there."""
-
-
-def who() -> str:
-    """The person at the keyboard, as far as the system knows."""
-    return os.environ.get("SUDO_USER") or getpass.getuser()
 
 
 def identity(target: Target) -> Identity | None:

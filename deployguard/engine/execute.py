@@ -105,7 +105,8 @@ class Run:
 
         return Context(
             target=self.target, run=self.id, step=planned.id, fence=self.fence, pulse=pulse, run_command=command,
-            began=datetime.fromisoformat(self.state.at).timestamp(), before=mine.before, folder=folder, env=env, sample=sample,
+            began=datetime.fromisoformat(self.state.at).timestamp(), before=mine.before, folder=folder, env=env,
+            sample=sample,
             watched=self.state.watched.get(planned.id, 0.0),
         )  # fmt: skip
 
@@ -337,7 +338,8 @@ def _failed(
     run_: Run, planned: PlannedStep, number: int, error: DeployguardError, *, final: bool, seconds: float
 ) -> e.StepFailed:
     return e.StepFailed(
-        step=planned.id, attempt=number, error=run_.target.masker.mask_text(error.message), hint=error.hint, final=final,
+        step=planned.id, attempt=number, error=run_.target.masker.mask_text(error.message), hint=error.hint,
+        final=final,
         command_exit=getattr(error, "command_exit", None), tail=getattr(error, "tail", ""),
         log=log_of(run_, planned), seconds=round(seconds, 3),
     )  # fmt: skip

@@ -124,9 +124,13 @@ def make_plan(
     """Fill a runbook in for one environment.
 
     Args:
+        runbook: as it was loaded.
+        environment: name of one of its environments.
+        kinds: the step kinds it may use.
         env: the environment variables that `${{ env.NAME }}` sees.
         settings: `--set` values; they take the place of vars of the same name.
         commit: the full hash that is to be deployed.
+        selection: steps that a person asked for; all by default.
 
     Raises:
         UsageError: unknown environment, setting or step.
@@ -205,7 +209,10 @@ def _planned(
             return None
     if spec.retry.attempts > 1 and not _may_retry(planned):
         message = f"step {spec.id} is tried again after a failure but is not idempotent"
-        hint = "Add idempotent: true if running it twice is harmless, or check: with a command that tells whether it is done."
+        hint = (
+            "Add idempotent: true if running it twice is harmless, "
+            "or check: with a command that tells whether it is done."
+        )
         problems.append(runbook.document.problem(message, (*path, "retry"), hint))
     if spec.rollback is not None:
         planned = replace(planned, rollback=_undo(runbook, path, spec, spec.rollback, kinds, names, problems))
@@ -237,7 +244,7 @@ def _undo(
 def _render_or(
     problems: list[Problem],
     runbook: LoadedRunbook,
-    value: Any,
+    value: Any,  # noqa: ANN401 - any part of a YAML document
     path: Path_,
     names: Mapping[str, Any],
 ) -> Any:  # noqa: ANN401

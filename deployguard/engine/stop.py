@@ -3,6 +3,7 @@
 import signal
 from collections.abc import Callable
 from types import FrameType, TracebackType
+from typing import Self
 
 from deployguard.errors import Interrupted
 
@@ -41,7 +42,7 @@ class Stop:
                 f"stopped at a safe point after {name}", hint="Run 'deployguard deploy --resume' to go on."
             )
 
-    def __enter__(self) -> "Stop":
+    def __enter__(self) -> Self:
         for number in SIGNALS:
             self._before[number] = signal.signal(number, self._handle)
         return self

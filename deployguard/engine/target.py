@@ -1,6 +1,7 @@
 """Plan → Target: the environment with its secrets, application and database within reach."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ def make_target(plan: Plan, home: Home, clock: Clock) -> Target:
     Raises:
         RunbookError: an expression in the environment's entry has no value.
     """
-    spec, entry = plan.runbook.spec, plan.target
+    spec = plan.runbook.spec
     project = plan.runbook.file.resolve().parent
     directory = directory_of(plan.runbook, plan.environment, plan.names)
     secrets = _secrets(plan, project)
@@ -79,7 +80,7 @@ def _secrets(plan: Plan, project: Path) -> Secrets:
     places: dict[str, str] = {}
     for name, where in declared.items():
         source = SOURCES[where.source].model_validate(render(where.model_extra or {}, plan.names))
-        fetchers[name] = lambda source=source, name=name: source.fetch(name, base=project)
+        fetchers[name] = partial(source.fetch, name, base=project)
         places[name] = source.describe()
     return Secrets(fetchers, places)
 

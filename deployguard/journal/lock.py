@@ -11,6 +11,7 @@ import json
 import os
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 from urllib.parse import quote
 
 from deployguard.errors import EnvironmentHeld, LeaseLost, Refused
@@ -64,7 +65,8 @@ class EnvironmentLock:
     def _held(self) -> EnvironmentHeld:
         return EnvironmentHeld(
             f"the environment {self._environment} is held by {describe(self.holder())}",
-            hint="Wait for it to end ('deployguard runs' shows it), or stop it there; a dead holder's lock is free at once.",
+            hint="Wait for it to end ('deployguard runs' shows it), or stop it there. "
+            "A dead holder's lock is free at once.",
         )
 
     def holder(self) -> dict[str, object]:
@@ -96,7 +98,7 @@ class EnvironmentLock:
         """Free the lock; the next starter has it at once."""
         os.close(self._fd)
 
-    def __enter__(self) -> "EnvironmentLock":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

@@ -165,7 +165,7 @@ def _decide(run: RunState, event: e.DecisionTaken, record: Record) -> RunState:
     return _put(run, replace(step, decision=event.decision))
 
 
-def _apply_to_step(run: RunState, record: Record) -> RunState:  # one arm per event, flat on purpose
+def _apply_to_step(run: RunState, record: Record) -> RunState:  # noqa: C901 - one arm per event, flat on purpose
     event = record.event
     step = run.steps.get(getattr(event, "step", ""))
     if step is None:

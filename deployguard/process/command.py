@@ -60,7 +60,7 @@ class Result:
             return f"killed by signal {-self.exit}"
 
 
-def run(  # noqa: PLR0913 - each is a promise of its own
+def run(
     argv: Sequence[str],
     *,
     cwd: Path,

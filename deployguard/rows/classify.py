@@ -1,29 +1,38 @@
 """What a stored value is: decided by opening it, never by how it begins."""
 
+from collections.abc import Sequence
 from typing import Literal
 
-from deployguard.keys.keyring import Keyring, has_token_form
+from deployguard.keys.keyring import LOCKED, Keyring, Opened, has_token_form
 
 Class = Literal["null", "empty", "plaintext", "primary", "older", "unknown", "nested"]
 
 
 def classify(value: bytes | None, keyring: Keyring) -> Class:
-    """The one class a value belongs to.
+    """The one class a value belongs to: see `classes`."""
+    return classes([value], keyring)[0]
+
+
+def classes(values: Sequence[bytes | None], keyring: Keyring) -> list[Class]:
+    """The one class that each value belongs to.
 
     null, empty; plaintext: anything without a token's form, or text that only begins
     like one; primary, older: a token that the first, or another, key opens; nested: a
     token whose content is a token again; unknown: a token's form that no key opens,
     which is damage or a lost key, and is never encrypted again without a decision.
     """
-    if value is None:
-        return "null"
-    if not value:
-        return "empty"
-    if not has_token_form(value):
-        return "plaintext"
-    opened = keyring.open(value)
-    if opened is None:
-        return "unknown"
+    found = keyring.look([value or b"" for value in values])
+    return [
+        _class(opened, keyring) if isinstance(opened, Opened)
+        else "unknown" if opened is LOCKED
+        else "plaintext" if value
+        else "null" if value is None
+        else "empty"
+        for value, opened in zip(values, found, strict=True)
+    ]  # fmt: skip
+
+
+def _class(opened: Opened, keyring: Keyring) -> Class:
     if has_token_form(opened.plaintext) and keyring.open(opened.plaintext) is not None:
         return "nested"
     return "older" if opened.key else "primary"

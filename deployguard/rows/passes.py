@@ -10,6 +10,7 @@ may write behind the cursor.
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from deployguard.databases.base import Change, Checkpoint, Database, Kept, Key, Row
 from deployguard.errors import StepFailed
@@ -31,20 +32,26 @@ class Rewritten:
     passes: int
 
 
+class Cell(NamedTuple):
+    """A value that is there, and where it stands."""
+
+    value: bytes
+    column: int
+    row: Row
+
+
 @dataclass(frozen=True)
 class Idea:
     """What one operation does to a table.
 
     Attributes:
         verb: for people, as in "encrypt"; its -ing form stands in the progress.
-        wanted: (value, column, row) → whether this value is to be renewed.
-        renewed: the new values, in order; None leaves one as it is.
+        renewed: the new value of each cell, in order; None leaves one as it is.
         kept: values of a row that the undo must leave; asked in the first pass only.
     """
 
     verb: str
-    wanted: Callable[[bytes, int, Row], bool]
-    renewed: Callable[[Sequence[bytes]], Sequence[bytes | None]]
+    renewed: Callable[[Sequence[Cell]], Sequence[bytes | None]]
     kept: Callable[[Row], list[Kept]] = lambda _: []
 
 
@@ -122,16 +129,10 @@ class Passes:
         # what is still lost is somebody's busiest row: this pass counted a change, so another follows
 
     def _changes(self, rows: Sequence[Row]) -> list[Change]:
-        wanted = [
-            (row, index, value)
-            for row in rows
-            for index, value in enumerate(row.values)
-            if value is not None and self.idea.wanted(value, index, row)
-        ]
-        renewed = self.idea.renewed([value for _, _, value in wanted])
+        cells = [Cell(v, i, row) for row in rows for i, v in enumerate(row.values) if v is not None]
         widths = widths_of(self.work)
         changes: dict[Key, list[tuple[int, bytes, bytes]]] = {}
-        for (row, index, old), new in zip(wanted, renewed, strict=True):
+        for (old, index, row), new in zip(cells, self.idea.renewed(cells), strict=True):
             if new is not None:
                 self._check(new, index, row, widths[index])
                 changes.setdefault(row.key, []).append((index, old, new))

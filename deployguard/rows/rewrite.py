@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 from deployguard.databases.base import Database, Kept, Row
 from deployguard.errors import Refused
-from deployguard.keys.keyring import Keyring, has_token_form, token_time
-from deployguard.rows.passes import Idea, Passes, Rewritten
+from deployguard.keys.keyring import Keyring, Opened, has_token_form, token_time
+from deployguard.rows.passes import Cell, Idea, Passes, Rewritten
 from deployguard.rows.progress import Pulse
 from deployguard.rows.tables import Work, tables_of
 from deployguard.rows.target import EncryptedColumn
@@ -15,7 +15,7 @@ from deployguard.rows.verify import verify
 __all__ = ["Rewritten", "decrypt", "encrypt", "rotate"]
 
 
-def encrypt(  # noqa: PLR0913 - all of them are the operation
+def encrypt(
     database: Database,
     columns: Sequence[EncryptedColumn],
     keyring: Keyring,
@@ -59,8 +59,12 @@ def encrypt(  # noqa: PLR0913 - all of them are the operation
 
 
 def _encryption(work: Work, keyring: Keyring, since: float) -> Idea:
-    def wanted(value: bytes, index: int, _: Row) -> bool:
-        return not has_token_form(value) if value else work.columns[index].empty_becomes == "token"
+    empty_too = [column.empty_becomes == "token" for column in work.columns]
+
+    def sealed(cells: Sequence[Cell]) -> list[bytes | None]:
+        plain = [not has_token_form(c.value) if c.value else empty_too[c.column] for c in cells]
+        tokens = iter(keyring.seal_many([c.value for c, wanted in zip(cells, plain, strict=True) if wanted]))
+        return [next(tokens) if wanted else None for wanted in plain]
 
     def kept(row: Row) -> list[Kept]:
         return [
@@ -69,10 +73,10 @@ def _encryption(work: Work, keyring: Keyring, since: float) -> Idea:
             if value and has_token_form(value) and token_time(value) < since
         ]
 
-    return Idea("encrypt", wanted, keyring.seal_many, kept)
+    return Idea("encrypt", sealed, kept)
 
 
-def decrypt(  # noqa: PLR0913 - all of them are the operation
+def decrypt(
     database: Database,
     columns: Sequence[EncryptedColumn],
     keyring: Keyring,
@@ -109,16 +113,20 @@ def decrypt(  # noqa: PLR0913 - all of them are the operation
 def _decryption(database: Database, work: Work, keyring: Keyring, undo_of: str | None) -> Idea:
     kept = database.kept(undo_of, work.table.name) if undo_of is not None else {}
 
-    def wanted(value: bytes, index: int, row: Row) -> bool:
-        return has_token_form(value) and kept.get((work.table.columns[index], row.key)) != _digest(value)
+    def is_kept(cell: Cell) -> bool:
+        return bool(kept) and kept.get((work.table.columns[cell.column], cell.row.key)) == _digest(cell.value)
 
-    def plaintexts(tokens: Sequence[bytes]) -> list[bytes | None]:
-        return [found.plaintext if found else None for found in keyring.open_many(tokens)]
+    def opened(cells: Sequence[Cell]) -> list[bytes | None]:
+        found = keyring.look([cell.value for cell in cells])
+        return [
+            o.plaintext if isinstance(o, Opened) and not is_kept(cell) else None
+            for cell, o in zip(cells, found, strict=True)
+        ]
 
-    return Idea("decrypt", wanted, plaintexts)
+    return Idea("decrypt", opened)
 
 
-def rotate(  # noqa: PLR0913 - all of them are the operation
+def rotate(
     database: Database,
     columns: Sequence[EncryptedColumn],
     keyring: Keyring,
@@ -148,14 +156,14 @@ def rotate(  # noqa: PLR0913 - all of them are the operation
             hint="Decrypt with the old key and encrypt with the new one in a maintenance window.",
         )
     database.claim(fence)
-    idea = Idea("rotate", lambda value, _, __: has_token_form(value), lambda tokens: _renewed(tokens, keyring))
+    idea = Idea("rotate", lambda cells: _renewed(cells, keyring))
     return [Passes(database, work, operation, fence, pulse, idea).until_clean() for work in works]
 
 
-def _renewed(tokens: Sequence[bytes], keyring: Keyring) -> list[bytes | None]:
-    found = keyring.open_many(tokens)
-    sealed = iter(keyring.seal_many([o.plaintext for o in found if o and o.key]))
-    return [next(sealed) if o and o.key else None for o in found]
+def _renewed(cells: Sequence[Cell], keyring: Keyring) -> list[bytes | None]:
+    found = [o if isinstance(o, Opened) and o.key else None for o in keyring.look([cell.value for cell in cells])]
+    sealed = iter(keyring.seal_many([o.plaintext for o in found if o]))
+    return [next(sealed) if o else None for o in found]
 
 
 def _digest(token: bytes) -> bytes:

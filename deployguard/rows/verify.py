@@ -1,11 +1,12 @@
 """Every row is read and every value classified: the counts before and after, and whether they are good."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from deployguard.databases.base import Database, Key, Row
 from deployguard.keys.keyring import Keyring, token_length
-from deployguard.rows.classify import Class, classify
+from deployguard.rows.classify import Class, classes
 from deployguard.rows.progress import Meter, Pulse
 from deployguard.rows.tables import Work, tables_of, widths_of
 from deployguard.rows.target import ColumnCount, EncryptedColumn
@@ -13,6 +14,7 @@ from deployguard.rows.target import ColumnCount, EncryptedColumn
 PAGE = 2000
 """Rows read at a time: memory stays flat, whatever the table's size."""
 
+_LOOKED_AT = {"plaintext", "empty", "unknown", "nested"}
 _MEANING = {
     "plaintext": ("is not encrypted", "Run the encryption again; does old code still write?"),
     "unknown": (
@@ -87,8 +89,7 @@ def verify(
         meter = Meter(f"reading {work.table.name}", database.count(work.table.name), pulse)
         after: Key | None = None
         while page := database.page(work.table, after, PAGE):
-            for row in page:
-                tally.add(row)
+            tally.add(page)
             after = page[-1].key
             meter.add(len(page), PAGE)
         counted += tally.counts()
@@ -102,32 +103,42 @@ class _Tally:
     def __init__(self, work: Work, keyring: Keyring, keys: int) -> None:
         self._work, self._keyring, self._most = work, keyring, keys
         self._widths = widths_of(work)
-        self._counts: list[dict[str, int]] = [{} for _ in work.columns]
+        self._counts: list[Counter[str]] = [Counter() for _ in work.columns]
         self._bad: dict[tuple[int, str], tuple[int, list[str]]] = {}
         self._rows = 0
 
-    def add(self, row: Row) -> None:
-        self._rows += 1
-        for index, value in enumerate(row.values):
-            self._value(row, index, value)
+    def add(self, page: Sequence[Row]) -> None:
+        self._rows += len(page)
+        for index in range(len(self._work.columns)):
+            values = [row.values[index] for row in page]
+            kinds = classes(values, self._keyring)
+            self._count(index, values, kinds)
+            for row, value, kind in zip(page, values, kinds, strict=True):
+                if kind in _LOOKED_AT or index in row.foreign:
+                    self._look(row, index, value or b"", kind)
 
-    def _value(self, row: Row, index: int, value: bytes | None) -> None:
-        counts, column = self._counts[index], self._work.columns[index]
-        kind: Class = classify(value, self._keyring)
-        counts[kind] = counts.get(kind, 0) + 1
-        length = len(value or b"")
-        sealed = kind == "plaintext" or (kind == "empty" and column.empty_becomes == "token")
-        after = token_length(length) if sealed else length
-        counts["bytes"] = counts.get("bytes", 0) + length
-        counts["bytes_after"] = counts.get("bytes_after", 0) + after
-        if kind in {"plaintext", "unknown", "nested"} or (kind == "empty" and sealed):
+    def _count(self, index: int, values: Sequence[bytes | None], kinds: Sequence[Class]) -> None:
+        counts = self._counts[index]
+        for kind, count in Counter(kinds).items():
+            counts[kind] += count
+        size = sum(map(len, filter(None, values)))
+        counts["bytes"] += size
+        # what is to be sealed grows: `_look` adds by how much
+        counts["bytes_after"] += size
+
+    def _look(self, row: Row, index: int, value: bytes, kind: Class) -> None:
+        """At one value that is not simply as it should be."""
+        sealed = kind == "plaintext" or (kind == "empty" and self._work.columns[index].empty_becomes == "token")
+        if sealed or kind in {"unknown", "nested"}:
             self._note(row, index, kind)
         if index in row.foreign:
             self._note(row, index, "foreign")
-        width = self._widths[index]
-        if sealed and width is not None and after > width:
-            counts["too_wide"] = counts.get("too_wide", 0) + 1
-            self._note(row, index, "too wide")
+        if sealed:
+            after, width = token_length(len(value)), self._widths[index]
+            self._counts[index]["bytes_after"] += after - len(value)
+            if width is not None and after > width:
+                self._counts[index]["too_wide"] += 1
+                self._note(row, index, "too wide")
 
     def _note(self, row: Row, index: int, kind: str) -> None:
         count, keys = self._bad.get((index, kind), (0, []))

@@ -68,6 +68,7 @@ def names_in(text: str) -> set[tuple[str, ...]]:
     found: set[tuple[str, ...]] = set()
     inner: set[int] = set()
     for node in tree.find_all((nodes.Getattr, nodes.Getitem)):
+        assert isinstance(node, (nodes.Getattr, nodes.Getitem)), "that is what was looked for"  # noqa: S101
         if isinstance(node.node, (nodes.Getattr, nodes.Getitem, nodes.Name)):
             inner.add(id(node.node))
     for name in tree.find_all((nodes.Getattr, nodes.Getitem, nodes.Name)):

@@ -122,7 +122,6 @@ def _refuse_bombs(text: str, file: Path) -> None:
     depth = 0
     try:
         for event in yaml.parse(text, Loader=_Loader):
-            place = event.start_mark
             if isinstance(event, (yaml.SequenceStartEvent, yaml.MappingStartEvent)):
                 depth += 1
             elif isinstance(event, (yaml.SequenceEndEvent, yaml.MappingEndEvent)):
@@ -134,7 +133,8 @@ def _refuse_bombs(text: str, file: Path) -> None:
                 problem, hint = f"nested deeper than {DEEPEST} levels", "Flatten it; no runbook key needs that."
             else:
                 continue
-            raise RunbookError([Problem(problem, file=file, line=place.line + 1, column=place.column + 1, hint=hint)])
+            line, column = (event.start_mark.line, event.start_mark.column) if event.start_mark else (0, 0)
+            raise RunbookError([Problem(problem, file=file, line=line + 1, column=column + 1, hint=hint)])
     except yaml.YAMLError:
         return  # compose() meets the same error and says it better
 
@@ -149,6 +149,7 @@ def _build(node: yaml.Node, path: Path_, document: Document, problems: list[Prob
         return _mapping(node, path, document, problems, depth)
     if isinstance(node, yaml.SequenceNode):
         return [_build(n, (*path, i), document, problems, depth + 1) for i, n in enumerate(node.value)]
+    assert isinstance(node, yaml.ScalarNode), "YAML has three kinds of node"  # noqa: S101
     return _scalar(node, path, document, problems)
 
 

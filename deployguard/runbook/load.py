@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from deployguard.errors import Problem, RunbookError
 from deployguard.runbook.expressions import ExpressionError, has_expression, names_in, split_words
 from deployguard.runbook.lines import Document, Path_, parse_lines, read_lines
-from deployguard.runbook.spec import Compensation, Runbook, StepSpec
+from deployguard.runbook.spec import Compensation, Runbook, SecretFrom, StepSpec
 
 Models = Mapping[str, type[BaseModel]]
 
@@ -189,7 +189,7 @@ def _step_problems(document: Document, spec: Runbook, kinds: Models) -> Iterator
         yield from _kind_problems(document, path, step, kinds)
         if step.rollback is not None:
             yield from _kind_problems(document, (*path, "rollback"), step.rollback, kinds)
-        if path[0] == "preflight" and step.uses in kinds and not getattr(kinds[step.uses], "check", False):
+        if path[0] == "preflight" and not getattr(kinds.get(step.uses or ""), "check", True):
             yield document.problem(f"{step.uses} changes something", path, "Only checks stand under preflight:.")
 
 
@@ -226,13 +226,13 @@ def _stands_for_expression(values: Any, loc: tuple[str | int, ...]) -> bool:  # 
 
 
 def _source_problems(document: Document, spec: Runbook, sources: Models) -> Iterator[Problem]:
-    listed = [(("secrets", n), s) for n, s in spec.secrets.items()]
+    listed: list[tuple[Path_, SecretFrom]] = [(("secrets", n), s) for n, s in spec.secrets.items()]
     for environment, entry in spec.environments.items():
         listed += [(("environments", environment, "secrets", n), s) for n, s in entry.secrets.items()]
         for name in entry.secrets.keys() - spec.secrets.keys():
-            path = ("environments", environment, "secrets", name)
+            place = ("environments", environment, "secrets", name)
             yield document.problem(
-                f"the secret {name} is not in the runbook's own secrets:", path, f"Add {name} under secrets:."
+                f"the secret {name} is not in the runbook's own secrets:", place, f"Add {name} under secrets:."
             )
     for path, secret in listed:
         if secret.source not in sources:

@@ -16,7 +16,7 @@ def runbook_schema(kinds: Models, sources: Models) -> dict[str, Any]:
 
     A step's `with:` is checked against its kind, a secret's keys against its source.
     """
-    listed = {
+    listed: dict[str, type[BaseModel]] = {
         "runbook": Runbook,
         **{f"kind {n}": k for n, k in kinds.items()},
         **{f"source {n}": s for n, s in sources.items()},

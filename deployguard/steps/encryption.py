@@ -90,10 +90,11 @@ def remembered(columns: Sequence[EncryptedColumn]) -> JSON:
 
 def recalled(before: Mapping[str, Any]) -> tuple[EncryptedColumn, ...]:
     """Columns as `remembered` put them on record; none where nothing was."""
-    return tuple(
-        EncryptedColumn(**{name: tuple(value) if isinstance(value, list) else value for name, value in column.items()})
-        for column in before.get("columns", ())
-    )
+    return tuple(EncryptedColumn(**_tuples(column)) for column in before.get("columns", ()))
+
+
+def _tuples(column: JSON) -> JSON:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in column.items()}
 
 
 def counts(columns: Sequence[ColumnCount]) -> list[JSON]:

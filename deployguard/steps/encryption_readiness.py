@@ -133,7 +133,8 @@ def _outcome(findings: list[_Finding], evidence: dict[str, object]) -> Outcome:
     doubtful = [f for f in findings if f.status == "warn"]
     shown = bad or doubtful
     evidence = {**evidence, "warnings": [f.sentence for f in doubtful]}
-    summary = "; ".join(f.sentence for f in shown) or f"{evidence['fields']} columns: every value fits, every token opens"
+    good = f"{evidence['fields']} columns: every value fits, every token opens"
+    summary = "; ".join(f.sentence for f in shown) or good
     hint = next((f.hint for f in shown if f.hint), "")
     return Outcome(summary, "fail" if bad else "warn" if doubtful else "pass", hint, evidence)
 

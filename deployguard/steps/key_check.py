@@ -16,7 +16,7 @@ class KeyCheck(Check):
     uses: ClassVar[str] = "key.check"
     example: ClassVar[str] = "- uses: key.check"
 
-    secrets: list[str] = []
+    secrets: tuple[str, ...] = ()
     """Names under secrets:; by default those of encryption: keys:."""
 
     def execute(self, context: Context) -> Outcome:

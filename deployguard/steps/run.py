@@ -25,7 +25,7 @@ class Run(Step):
     """A command that exits 0 when the work is done already (`check:`)."""
     harmless_twice: bool = False
     """Running it twice is the same as once (`idempotent:`)."""
-    gives: list[str] = []
+    gives: tuple[str, ...] = ()
     """Outputs, written by the command as NAME=VALUE lines to the file $DEPLOYGUARD_OUTPUT (`outputs:`)."""
 
     def preview(self, context: Context) -> Preview:

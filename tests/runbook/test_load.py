@@ -209,9 +209,9 @@ def test_no_expression_may_stand_in_the_text_of_a_shell_command(load):
 
 
 def test_the_runbook_at_the_top_of_the_repository_is_valid():
-    from deployguard.secret_sources import SOURCES as sources
+    from deployguard.secret_sources import SOURCES
     from deployguard.steps import all_kinds
 
-    runbook = load_runbook(Path(__file__).parents[2] / "runbook.yaml", all_kinds(), sources)
+    runbook = load_runbook(Path(__file__).parents[2] / "runbook.yaml", all_kinds(), SOURCES)
 
     assert set(runbook.spec.environments) == {"staging", "production"}
