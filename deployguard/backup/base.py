@@ -98,8 +98,11 @@ class Snapshot(Protocol):
     def position(self) -> str:
         """Where in its history it stands, in the product's own terms."""
 
-    def read(self) -> AbstractContextManager[BinaryIO]:
-        """The dump, as a stream. Leaving raises `StepFailed` when whatever produced it did not finish well."""
+    def read(self, *, packed: bool) -> AbstractContextManager[BinaryIO]:
+        """The dump, as a stream; `packed` if nothing else will compress it.
+
+        Leaving raises `StepFailed` when whatever produced it did not finish well.
+        """
 
 
 class Copy(Protocol):
@@ -130,10 +133,6 @@ class Copy(Protocol):
 
 class Product(Protocol):
     """One database to be backed up, and the way to restore it."""
-
-    @property
-    def engine(self) -> str:
-        """Its product, as `Identity.engine` names it."""
 
     @property
     def dump_name(self) -> str:

@@ -1,5 +1,6 @@
 """Database products: one file each, one `case` here."""
 
+from importlib.util import find_spec
 from pathlib import Path
 
 from deployguard.backup.base import Product
@@ -25,8 +26,18 @@ def product(url: str | Secret, *, base: Path, deadline: float = 600.0) -> Produc
             from deployguard.backup.sqlite import SqliteProduct
 
             return SqliteProduct(base / where.database, deadline)
+        case "postgresql":
+            _require("psycopg", "postgres")
+            from deployguard.backup.postgres import PostgresProduct
+
+            return PostgresProduct(where, deadline)
         case other:
             raise Refused(
                 f"{other} databases cannot be backed up yet ({where.shown})",
                 hint="Take the backup with the product's own tools, in a step with run:.",
             )
+
+
+def _require(driver: str, extra: str) -> None:
+    if find_spec(driver) is None:
+        raise Refused(f"the database driver {driver} is not installed", hint=f"Run 'pip install deployguard[{extra}]'.")

@@ -1,5 +1,6 @@
 """Put a backup in the database's place: never before a copy of it has been restored beside, and compared."""
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from deployguard.backup.base import Copy, Loss, Product
 from deployguard.backup.durable import PARTIAL, private_folder, remove
 from deployguard.backup.layers import Identity
 from deployguard.backup.take import Backup, Store
+from deployguard.databases.base import Identity
 from deployguard.errors import Damaged, Refused
 
 
@@ -63,12 +65,24 @@ def _scratch(folder: Path) -> Iterator[Path]:
 
 
 def _fits(product: Product, backup: Backup) -> None:
-    theirs = backup.manifest.identity.engine
-    if theirs != product.engine:
+    mine, theirs = product.identity(), backup.manifest.identity
+    if theirs.engine != mine.engine:
         raise Refused(
-            f"the backup {backup.path} is of a {theirs} database, and the target is {product.engine}",
+            f"the backup {backup.path} is of a {theirs.engine} database, and the target is {mine.engine}",
             hint="Choose the backup of this environment: 'deployguard backup list'.",
         )
+    if _release(mine) < _release(theirs):
+        raise Refused(
+            f"the backup {backup.path} is of {theirs.engine} {theirs.version}, and the server is {mine.version}",
+            hint="A dump does not go back to an older server: restore it on one that is at least as new.",
+        )
+
+
+def _release(identity: Identity) -> tuple[int, ...]:
+    """The part of a version that dumps depend on; a SQLite file is the same in all of them."""
+    parts = {"sqlite": 0, "postgresql": 1}.get(identity.engine, 2)
+    numbers = re.match(r"[\d.]*", identity.version)
+    return tuple(int(n) for n in (numbers[0] if numbers else "").split(".") if n)[:parts]
 
 
 def restore(product: Product, backup: Backup, store: Store, identities: Sequence[Identity] = ()) -> Restored:

@@ -34,7 +34,6 @@ class SqliteProduct:
 
     path: Path
     deadline: float = 600.0
-    engine: str = "sqlite"
     dump_name: str = "database.sqlite3"
 
     def identity(self) -> Identity:
@@ -86,7 +85,7 @@ class SqliteSnapshot:
     facts: Facts
 
     @contextmanager
-    def read(self) -> Iterator[BinaryIO]:
+    def read(self, *, packed: bool) -> Iterator[BinaryIO]:  # noqa: ARG002 - a database file is what it is
         """The copy's bytes."""
         with self._copy.open("rb") as stream:
             yield stream

@@ -107,7 +107,7 @@ def _partial(final: Path) -> Iterator[Path]:
 def _write(product: Product, partial: Path, order: Order, store: Store, recipients: Sequence[Any]) -> Manifest:
     now = store.clock.now()
     with product.snapshot(partial, store.key.digests, store.pulse) as snapshot:
-        with snapshot.read() as dump:
+        with snapshot.read(packed=not recipients) as dump:
             stored = files.store(dump, partial / product.dump_name, recipients, store.pulse)
         return Manifest(
             id=order.id, run=order.run, step=order.step, environment=order.environment, state="written",

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import time
+import traceback
 from contextlib import contextmanager
 
 ODD_NAME = 'or"der\n?=%--` 表'
@@ -101,6 +102,7 @@ def killed(work, *, after=None, at_event=None):
                 _kill_at(at_event)
             work()
         except BaseException:  # noqa: BLE001 - the child must never go on as a second pytest
+            traceback.print_exc()
             os._exit(1)
         os._exit(0)
     if after is not None:

@@ -1,0 +1,77 @@
+"""Queries for what a PostgreSQL database declares: one line of text for each thing.
+
+Source: postgresql.org/docs/current/catalogs.
+"""
+
+_OURS = """
+    n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+    AND NOT EXISTS (
+        SELECT FROM pg_depend d WHERE d.deptype = 'e' AND (d.classid, d.objid) = ('{catalog}'::regclass, {oid})
+    )
+"""
+
+
+def _ours(catalog: str, oid: str) -> str:
+    # what belongs to an extension comes back with the extension
+    return _OURS.format(catalog=catalog, oid=oid)
+
+
+# No expression is compared as text: what a dump writes of one may read a little differently when the
+# server shows it again. Names, columns, kinds and rights do not; expressions come with the dump itself.
+SCHEMA = f"""
+SELECT 'extension', extname, '', '' FROM pg_extension
+UNION ALL
+SELECT 'schema', n.nspname, pg_get_userbyid(nspowner), '' FROM pg_namespace n WHERE {_ours("pg_namespace", "n.oid")}
+UNION ALL
+SELECT 'relation', n.nspname || '.' || relname,
+       relkind::text || relpersistence::text || relrowsecurity || relispartition,
+       concat_ws(' ', pg_get_userbyid(relowner),
+                 (SELECT string_agg(a::text, ',' ORDER BY a::text) FROM unnest(relacl) a))
+FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
+WHERE relkind IN ('r','p','v','m','S','f') AND {_ours("pg_class", "c.oid")}
+UNION ALL
+SELECT 'column', n.nspname || '.' || relname || '.' || attname, format_type(atttypid, atttypmod),
+       concat_ws(' ', attnotnull, atthasdef, attidentity, attgenerated,
+                 (SELECT collname FROM pg_collation WHERE oid = attcollation AND attcollation <> 100))
+FROM pg_attribute JOIN pg_class c ON c.oid = attrelid JOIN pg_namespace n ON n.oid = relnamespace
+WHERE attnum > 0 AND NOT attisdropped AND relkind IN ('r','p','v','m','f') AND {_ours("pg_class", "c.oid")}
+UNION ALL
+SELECT 'constraint', n.nspname || '.' || conrelid::regclass::text || '.' || conname, contype::text || convalidated,
+       concat_ws(' ', confrelid::regclass::text, confdeltype, confupdtype, array_length(conkey, 1))
+FROM pg_constraint k JOIN pg_namespace n ON n.oid = connamespace
+WHERE contype <> 'n' AND {_ours("pg_class", "k.conrelid")}
+UNION ALL
+SELECT 'index', n.nspname || '.' || c.relname, indrelid::regclass::text || ' ' || amname,
+       concat_ws(' ', indisunique, indisprimary, indisvalid, indpred IS NOT NULL, indexprs IS NOT NULL, indnkeyatts,
+                 (SELECT string_agg(attname, ',' ORDER BY attnum) FROM pg_attribute WHERE attrelid = indexrelid))
+FROM pg_index JOIN pg_class c ON c.oid = indexrelid JOIN pg_am ON pg_am.oid = relam
+JOIN pg_namespace n ON n.oid = relnamespace WHERE {_ours("pg_class", "indrelid")}
+UNION ALL
+SELECT 'function', n.nspname || '.' || proname || '(' || pg_get_function_identity_arguments(p.oid) || ')',
+       md5(prosrc), concat_ws(' ', prokind, prosecdef, provolatile, pg_get_userbyid(proowner))
+FROM pg_proc p JOIN pg_namespace n ON n.oid = pronamespace WHERE {_ours("pg_proc", "p.oid")}
+UNION ALL
+SELECT 'trigger', tgrelid::regclass::text || '.' || tgname, tgfoid::regproc::text, tgenabled::text || tgtype
+FROM pg_trigger t JOIN pg_class c ON c.oid = tgrelid JOIN pg_namespace n ON n.oid = relnamespace
+WHERE NOT tgisinternal AND {_ours("pg_class", "c.oid")}
+UNION ALL
+SELECT 'type', n.nspname || '.' || typname, typtype::text,
+       (SELECT string_agg(enumlabel, ',' ORDER BY enumsortorder) FROM pg_enum WHERE enumtypid = t.oid)
+FROM pg_type t JOIN pg_namespace n ON n.oid = typnamespace
+WHERE typtype IN ('e','d','r') AND {_ours("pg_type", "t.oid")}
+UNION ALL
+SELECT 'policy', n.nspname || '.' || relname || '.' || polname, polcmd::text, polpermissive::text
+FROM pg_policy JOIN pg_class c ON c.oid = polrelid JOIN pg_namespace n ON n.oid = relnamespace
+WHERE {_ours("pg_class", "c.oid")}
+UNION ALL
+SELECT 'comment', classoid::regclass::text, coalesce(objsubid, 0)::text, md5(description)
+FROM pg_description WHERE objoid >= 16384 AND classoid <> 'pg_extension'::regclass
+UNION ALL
+SELECT 'sequence', schemaname || '.' || sequencename, coalesce(last_value::text, 'unused'),
+       concat_ws(' ', data_type, start_value, min_value, max_value, increment_by, cycle)
+FROM pg_sequences
+"""  # noqa: S608 - made of the constants above
+TABLES = f"""
+SELECT n.nspname::text, relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
+WHERE relkind = 'r' AND {_ours("pg_class", "c.oid")} ORDER BY 1, 2
+"""  # noqa: S608
