@@ -139,10 +139,11 @@ class MariaServer(Server):
         self.restart()
 
     def restart(self):
-        # a lax mode, as many sites have it: our own session must be strict all the same
+        # its own tmpdir: a server that starts removes what it takes for its leftovers there, another's too.
+        # A lax mode, as many sites have it: our own session must be strict all the same
         self.start(
             [self.program, "--no-defaults", f"--datadir={self.data}", f"--socket={self.data}/s", f"--port={self.port}",
-             "--bind-address=127.0.0.1", "--sql-mode=", "--character-set-server=utf8mb4",
+             f"--tmpdir={self.data}", "--bind-address=127.0.0.1", "--sql-mode=", "--character-set-server=utf8mb4",
              "--innodb-flush-log-at-trx-commit=0", "--innodb-buffer-pool-size=256M", "--skip-name-resolve"]
         )  # fmt: skip
 

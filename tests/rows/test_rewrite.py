@@ -280,14 +280,14 @@ def test_rotation_is_refused_where_the_application_reads_one_key(database, peopl
 
 def test_a_change_between_read_and_write_is_kept_and_encrypted(database, people, keyring, monkeypatch):
     fill(people, b"a", b"b")
-    seal, meanwhile = Keyring.seal, people.another()
+    seal, meanwhile = Keyring.seal_many, people.another()
 
-    def seal_while_somebody_writes(self, plaintext):
-        if plaintext == b"b":
+    def seal_while_somebody_writes(self, plaintexts):
+        if b"b" in plaintexts:
             meanwhile.run("UPDATE person SET email = 'from outside' WHERE id = 2")
-        return seal(self, plaintext)
+        return seal(self, plaintexts)
 
-    monkeypatch.setattr(Keyring, "seal", seal_while_somebody_writes)
+    monkeypatch.setattr(Keyring, "seal_many", seal_while_somebody_writes)
     encrypt(database, keyring)
     meanwhile.close()
 

@@ -1,0 +1,72 @@
+"""A token's form is seen without a key, and text that only looks like one is not taken for it."""
+
+import base64
+import os
+import struct
+import time
+
+import pytest
+from cryptography.fernet import Fernet
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deployguard.keys.tokens import has_token_form, token_bytes, token_length, token_time
+
+FERNET = Fernet(Fernet.generate_key())
+# the specification's own example (github.com/fernet/spec, generate.json)
+PUBLISHED = b"gAAAAAAdwJ6wAAECAwQFBgcICQoLDA0ODy021cpGVWKZ_eEwCGM4BLLF_5CV9dOPmrhuVUPgJobwOz7JcbmrR64jVmpU4IwqDA=="
+
+
+def built(*, version=0x80, stamp=None, blocks=2, extra=0):
+    stamp = int(time.time()) if stamp is None else stamp
+    return base64.urlsafe_b64encode(struct.pack(">BQ", version, stamp) + os.urandom(16 + 16 * blocks + 32 + extra))
+
+
+@given(st.binary(max_size=100))
+def test_every_token_of_the_library_has_the_form_the_length_and_the_time(plaintext):
+    token = FERNET.encrypt_at_time(plaintext, 1_700_000_000)
+
+    assert token_bytes(token) == base64.urlsafe_b64decode(token)
+    assert len(token) == token_length(len(plaintext))
+    assert token_time(token) == 1_700_000_000
+
+
+@pytest.mark.parametrize(
+    "value",
+    [b"", b"gAAAAA", b"gAAAAA" + b"A" * 94, b"gA" * 60, PUBLISHED, b"g" * 100, b"gAAAAABm" + b"\xff" * 92,
+     built(version=0x81), built(stamp=0), built(stamp=int(time.time()) + 11 * 365 * 86400), built(blocks=0),
+     built(extra=1), built() + b"A", built() + b"AAAA", b" " + built(), built() + b"\n", built().rstrip(b"=") + b"==="],
+)  # fmt: skip
+def test_text_that_only_begins_like_a_token_is_none(value):
+    assert not has_token_form(value)
+
+
+@given(st.integers(0, 119), st.integers(0, 255))
+def test_a_token_with_one_changed_character_has_the_form_only_if_its_base64_is_canonical(place, byte):
+    token = bytearray(FERNET.encrypt(b"x" * 20))
+    token[place] = byte
+    value = bytes(token)
+
+    if has_token_form(value):
+        assert base64.urlsafe_b64encode(base64.urlsafe_b64decode(value)) == value
+
+
+def test_each_of_the_spellings_that_decode_to_one_token_but_its_own_is_none():
+    token = FERNET.encrypt(b"x" * 20)
+    assert token.endswith(b"=")
+    last = len(token.rstrip(b"=")) - 1
+    alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    alike = [token[:last] + bytes([c]) + token[last + 1 :] for c in alphabet]
+    same = [t for t in alike if base64.urlsafe_b64decode(t) == base64.urlsafe_b64decode(token)]
+
+    assert len(same) > 1
+    assert [t for t in same if has_token_form(t)] == [token]
+
+
+@pytest.mark.parametrize("blocks", [2, 3, 4])
+def test_the_plain_alphabet_is_none(blocks):
+    token = next(t for t in (built(blocks=blocks) for _ in range(1000)) if b"-" in t and b"_" in t)
+
+    assert has_token_form(token)
+    assert not has_token_form(token.replace(b"-", b"+"))
+    assert not has_token_form(token.replace(b"_", b"/"))
