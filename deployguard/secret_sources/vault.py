@@ -84,7 +84,16 @@ class Vault(SecretSource):
         elif self.auth == "kubernetes":
             client.auth.kubernetes.login(self.role, read_mounted(Path(self.pod), "token", name).text, mount_point=at)
         else:
-            client.token = os.environ.get("VAULT_TOKEN") or read_private(Path("~/.vault-token").expanduser(), name)
+            client.token = os.environ.get("VAULT_TOKEN") or self._left_token(name)
+
+    def _left_token(self, name: str) -> str:
+        file = Path("~/.vault-token").expanduser()
+        if not file.exists():
+            raise Refused(
+                f"{self.describe()} (secret {name}): there is no token: VAULT_TOKEN is not set and {file} is not there",
+                hint="Run 'vault login' or 'bao login', set VAULT_TOKEN, or write auth: approle or auth: kubernetes.",
+            )
+        return read_private(file, name)
 
     def _secret_id(self, name: str, base: Path) -> str:
         if self.secret_id_file:

@@ -1,7 +1,7 @@
 """The keyring library with a file behind it (keyrings.alt): no desktop runs where tests do."""
 
 import sys
-import time
+import threading
 
 import keyring
 import pytest
@@ -52,10 +52,13 @@ def test_a_machine_without_a_keyring_is_told(ring, tmp_path):
 
 
 def test_a_keyring_that_waits_for_a_person_does_not_hold_the_run(ring, tmp_path, monkeypatch):
-    monkeypatch.setattr(ring, "get_password", lambda *_: time.sleep(5))
+    person, before = threading.Event(), set(threading.enumerate())
+    monkeypatch.setattr(ring, "get_password", lambda *_: person.wait(20) and None)
     monkeypatch.setattr(module, "_SECONDS", 0.1)
 
     assert "did not answer in 0.1 s" in refusal(tmp_path)
+    assert [thread.daemon for thread in set(threading.enumerate()) - before] == [True]
+    person.set()
 
 
 def test_a_missing_library_is_named_with_how_to_install_it(tmp_path, monkeypatch):

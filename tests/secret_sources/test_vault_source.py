@@ -150,6 +150,12 @@ def test_what_is_not_there_is_named(vault, tmp_path, given, message):
     assert message in refusal(vault(**given), tmp_path)
 
 
+def test_where_a_token_was_looked_for_is_told(vault, tmp_path, monkeypatch):
+    monkeypatch.delenv("VAULT_TOKEN")
+
+    assert f"VAULT_TOKEN is not set and {tmp_path}/.vault-token is not there" in refusal(vault(), tmp_path)
+
+
 def test_a_token_that_is_not_valid_is_told_from_a_missing_permission(vault, tmp_path, monkeypatch):
     monkeypatch.setenv("VAULT_TOKEN", "s.notAtoken")
 
