@@ -27,7 +27,7 @@ def main() -> None:
     for environment in build_demo.ENVIRONMENTS:
         deployguard("deploy", "--env", environment, "--yes", "--set", WATCH)
     say("The reports:")
-    for report in sorted(found for found in (ROOT / "reports").rglob("*") if found.is_file()):
+    for report in sorted((ROOT / "reports").glob("[!.]*")):
         if report.stat().st_mtime >= began:
             print(f"  {report.relative_to(ROOT)}")
     say(f"Row {key} of web_profile, as stored in the production database:")

@@ -1,0 +1,255 @@
+"""The deployment guide, by the runbook at the top of this repository, on the sample site of `make demo`.
+
+What the databases hold is read by sqlite3 and opened by cryptography alone; nothing of
+deployguard judges itself here.
+"""
+
+import os
+import random
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from cryptography.fernet import Fernet, InvalidToken
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "examples"))
+import build_demo  # noqa: E402 - a script of the examples, not a package
+
+COLUMNS = {
+    "web_profile": [
+        *("first_name", "last_name", "email", "discord_username", "slack_username", "github_username"),
+        "stripe_account_id",
+    ],
+    "web_donation": ["email"],
+    "web_order": ["shipping_address"],
+    "web_webrequest": ["ip_address"],
+    "web_featurevote": ["ip_address"],
+}
+QUICK = ["--set", "watch=1s", "--set", "watch_every=1s"]
+
+
+class Site:
+    """A copy of the demo: two environments and the `deployguard` that knows them."""
+
+    def __init__(self, root):
+        self.root = root
+
+    def start(self, *arguments):
+        return subprocess.Popen(
+            [self.root / "demo/deployguard", *arguments], cwd=self.root, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+        )  # fmt: skip
+
+    def run(self, *arguments):
+        process = self.start(*arguments)
+        said, _ = process.communicate(timeout=300)
+        return process.returncode, said
+
+    def deploy(self, environment):
+        code, said = self.run("deploy", "--env", environment, "--yes", *QUICK)
+        assert code == 0, said
+
+    def database(self, environment):
+        return closing(sqlite3.connect(self.root / "demo" / environment / "db.sqlite3", timeout=30))
+
+    def key(self, environment):
+        return Fernet((self.root / f"demo/keys/{environment}.key").read_bytes().strip())
+
+    def rows(self, environment):
+        """Every value of every table as stored, by table, primary key and column; not what Django says of itself."""
+        stored = {}
+        with self.database(environment) as connection:
+            tables = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table' AND name LIKE 'web_%'")
+            for (table,) in tables.fetchall():
+                names = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
+                values = ", ".join(f"CAST({name} AS BLOB), typeof({name})" for name in names)
+                for row in connection.execute(f"SELECT id, {values} FROM {table}"):
+                    stored[table, row[0]] = dict(zip(names, zip(row[1::2], row[2::2], strict=True), strict=True))
+        return stored
+
+    def place(self, environment):
+        """Where code and schema stand, and what deployguard has left in the database."""
+        with self.database(environment) as connection:
+            migrations = connection.execute("SELECT app, name FROM django_migrations ORDER BY id").fetchall()
+            ours = connection.execute("SELECT name FROM sqlite_schema WHERE name LIKE 'deployguard%'").fetchall()
+            schema = {
+                table: {row[1:4] for row in connection.execute(f"PRAGMA table_info({table})")} for table in COLUMNS
+            }
+        git = ["git", "-C", self.root / "demo" / environment]
+        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout
+        dirty = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=True).stdout
+        return {"migrations": migrations, "schema": schema, "head": head, "dirty": dirty, "ours": ours}
+
+
+@pytest.fixture(scope="module")
+def staged(tmp_path_factory):
+    """The demo after a staging run, beside what staging held before."""
+    root = tmp_path_factory.mktemp("guide") / "a clone"
+    (root / ".venv/bin").mkdir(parents=True)
+    command = root / ".venv/bin/deployguard"
+    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m deployguard "$@"\n')
+    command.chmod(0o755)
+    shutil.copy(ROOT / "runbook.yaml", root)
+    pip = ROOT / ".cache/pip"
+    pip.mkdir(parents=True, exist_ok=True)
+    (root / ".cache").mkdir()
+    (root / ".cache/pip").symlink_to(pip)
+    build_demo.main(root)
+    site = Site(root)
+    before = site.rows("staging")
+    site.deploy("staging")
+    return site, before
+
+
+@pytest.fixture
+def site(staged, tmp_path):
+    """A copy of its own, with staging done and production still to do."""
+    root = tmp_path / "a clone"
+    shutil.copytree(staged[0].root, root, symlinks=True)
+    return Site(root)
+
+
+def assert_encrypted(before, after, key):
+    """Each value is the former one, sealed once; tokens, NULL and every other column are untouched."""
+    assert after.keys() == before.keys()
+    for (table, pk), row in before.items():
+        for column, (old, kind) in row.items():
+            new, new_kind = after[table, pk][column]
+            if column not in COLUMNS.get(table, ()) or old is None or is_token(old, key):
+                assert new == old, (table, pk, column)
+            elif old == b"":
+                assert new == b"" or key.decrypt(new) == b"", (table, pk, column)
+            else:
+                assert new_kind == "text"
+                assert key.decrypt(new) == old, (table, pk, column)
+            assert (old is None) == (new is None) or kind == "null"
+
+
+def is_token(value, key):
+    try:
+        key.decrypt(value)
+    except InvalidToken:
+        return False
+    return True
+
+
+def test_every_value_of_staging_is_sealed_once_and_nothing_else_has_changed(staged):
+    site, before = staged
+
+    after = site.rows("staging")
+
+    assert sum(len(row) for row in before.values()) > 100_000
+    assert_encrypted(before, after, site.key("staging"))
+
+
+def test_the_application_reads_what_was_encrypted(staged):
+    site, before = staged
+    ask = "from web.models import Profile\nprint(Profile.objects.order_by('pk').values_list('email', flat=True)[7])"
+
+    done = subprocess.run(
+        [".venv/bin/python", "manage.py", "shell", "--no-imports", "--command", ask],
+        cwd=site.root / "demo/staging", capture_output=True, text=True, check=True,
+        env={"MESSAGE_ENCRYPTION_KEY": (site.root / "demo/keys/staging.key").read_text().strip(), "PATH": os.defpath},
+    )  # fmt: skip
+
+    eighth = sorted(pk for table, pk in before if table == "web_profile")[7]
+    stored = before["web_profile", eighth]["email"][0]
+    key = site.key("staging")
+    expected = None if stored is None else key.decrypt(stored) if is_token(stored, key) else stored
+    assert done.stdout.rstrip("\n") == str(expected.decode() if expected is not None else None)
+
+
+def test_production_killed_in_the_middle_of_encrypting_is_finished_and_then_taken_back(site):
+    before, place = site.rows("production"), site.place("production")
+
+    kill_when(site, encrypting, "deploy", "--env", "production", "--yes", *QUICK)
+    half = site.rows("production")
+    code, said = site.run("deploy", "--resume", "--env", "production")
+
+    assert half != before
+    assert code == 0, said
+    assert_encrypted(before, site.rows("production"), site.key("production"))
+    assert site.place("production")["migrations"] != place["migrations"]
+
+    kill_when(site, decrypting, "rollback", "--env", "production", "--yes")
+    code, said = site.run("rollback", "--env", "production", "--yes")
+
+    assert code == 0, said
+    assert site.rows("production") == before
+    assert site.place("production") == place
+
+
+def test_production_killed_at_random_moments_ends_as_if_it_had_not_been(site):
+    before = site.rows("production")
+    seed = int(os.environ.get("DEPLOYGUARD_SEED", time.time()))
+    print(f"DEPLOYGUARD_SEED={seed}")
+    moments = random.Random(seed)
+
+    arguments = ["deploy", "--env", "production", "--yes", *QUICK]
+    for _ in range(4):
+        process = site.start(*arguments)
+        time.sleep(moments.uniform(0.3, 6.0))
+        end(process)
+        if not any("production" in line and "succeeded" not in line for line in runs(site)):
+            continue  # nothing was on record yet, or all was done
+        arguments = ["deploy", "--resume", "--env", "production"]
+    code, said = site.run(*arguments)
+
+    assert code == 0 or "there is no unfinished run" in said, said
+    assert_encrypted(before, site.rows("production"), site.key("production"))
+
+
+def test_production_is_taken_back_by_restoring_the_backup(site):
+    before, place = site.rows("production"), site.place("production")
+    site.deploy("production")
+
+    code, said = site.run("rollback", "--env", "production", "--via", "restore", "--yes")
+
+    assert code == 0, said
+    assert site.rows("production") == before
+    # the fence stays: whoever was stopped before the restore must stay shut out after it
+    assert site.place("production") == {**place, "ours": [("deployguard_fence",)]}
+
+
+def runs(site):
+    return site.run("runs")[1].splitlines()
+
+
+def kill_when(site, begun, *arguments):
+    process = site.start(*arguments)
+    until = time.monotonic() + 120
+    while not begun(site):
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < until
+        time.sleep(0.005)
+    end(process)
+
+
+def end(process):
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
+def encrypting(site):
+    return _checkpoints(site, "%/encrypt")
+
+
+def decrypting(site):
+    return _checkpoints(site, "%/undo")
+
+
+def _checkpoints(site, operation):
+    with site.database("production") as connection:
+        try:
+            found = connection.execute("SELECT 1 FROM deployguard_checkpoint WHERE operation LIKE ?", [operation])
+        except sqlite3.OperationalError:
+            return False
+        return found.fetchone() is not None
