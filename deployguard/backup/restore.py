@@ -11,7 +11,7 @@ from deployguard.backup.base import Copy, Loss, Product
 from deployguard.backup.durable import PARTIAL, private_folder, remove
 from deployguard.backup.layers import Identity
 from deployguard.backup.take import Backup, Store
-from deployguard.databases.base import Identity
+from deployguard.databases.base import Identity as DatabaseIdentity
 from deployguard.errors import Damaged, Refused
 
 
@@ -78,7 +78,7 @@ def _fits(product: Product, backup: Backup) -> None:
         )
 
 
-def _release(identity: Identity) -> tuple[int, ...]:
+def _release(identity: DatabaseIdentity) -> tuple[int, ...]:
     """The part of a version that dumps depend on; a SQLite file is the same in all of them."""
     parts = {"sqlite": 0, "postgresql": 1}.get(identity.engine, 2)
     numbers = re.match(r"[\d.]*", identity.version)
