@@ -1,10 +1,10 @@
 """deployguard: a pre-deployment checklist and orchestration runner."""
 
-from importlib.metadata import version as _version
-
 
 def __getattr__(name: str) -> str:
-    # importlib.metadata reads a file: only those who ask for the version pay for it
     if name == "__version__":
-        return _version("deployguard")
+        # importlib.metadata takes longer to import than all of --help: only those who ask pay for it
+        from importlib.metadata import version
+
+        return version("deployguard")
     raise AttributeError(name)

@@ -26,8 +26,8 @@ def runbook_schema(kinds: Models, sources: Models) -> dict[str, Any]:
     reference = {name: keys[(model, "validation")] for name, model in listed.items()}
     # beside text that holds an expression, any value of the right type may stand
     expression = {"type": "string", "pattern": r"\$\{\{"}
-    for name in kinds:
-        for field in _definition(definitions, reference[f"kind {name}"]).get("properties", {}).values():
+    for name in [*(f"kind {n}" for n in kinds), *(f"source {n}" for n in sources)]:
+        for field in _definition(definitions, reference[name]).get("properties", {}).values():
             _admit(field, expression)
     step = definitions["StepSpec"]
     step["allOf"] = [
@@ -62,6 +62,8 @@ def _definition(definitions: dict[str, Any], reference: dict[str, Any]) -> dict[
 
 
 def _admit(field: dict[str, Any], expression: dict[str, Any]) -> None:
-    if field.get("type") in {"integer", "number", "boolean"}:
+    types = field.get("type")
+    named = {types} if isinstance(types, str) else set(types or ())
+    if "string" not in named and "anyOf" not in field:
         kept = {k: field.pop(k) for k in list(field) if k not in {"title", "description", "default"}}
         field["anyOf"] = [kept, expression]
