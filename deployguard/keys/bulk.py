@@ -59,12 +59,12 @@ class BulkFernet:
 
     def _seal(self, plaintexts: Sequence[bytes], now: int) -> list[bytes]:
         head = _VERSION + now.to_bytes(8)
-        stream, start, lines = self._encrypted(plaintexts), 0, []
+        stream, start, bodies = self._encrypted(plaintexts), 0, []
         for plaintext in plaintexts:
             end = start + _BLOCK + len(plaintext) // _BLOCK * _BLOCK + _BLOCK
-            body = head + stream[start:end]
-            lines.append(b2a_base64(body + self._mac(body)))
+            bodies.append(head + stream[start:end])
             start = end
+        lines = [b2a_base64(body + mac) for body, mac in zip(bodies, self._macs(bodies), strict=True)]
         return b"".join(lines).translate(_URL).split(b"\n")[:-1]
 
     def _encrypted(self, plaintexts: Sequence[bytes]) -> bytes:
@@ -83,11 +83,15 @@ class BulkFernet:
             )
         return self._cipher.encryptor().update(b"".join(parts))
 
-    def _mac(self, body: bytes) -> bytes:
-        inner, outer = self._inner.copy(), self._outer.copy()
-        inner.update(body)
-        outer.update(inner.digest())
-        return outer.digest()
+    def _macs(self, bodies: Sequence[bytes]) -> list[bytes]:
+        # the names are local since this is the innermost of all loops
+        new_inner, new_outer, macs = self._inner.copy, self._outer.copy, []
+        for body in bodies:
+            inner, outer = new_inner(), new_outer()
+            inner.update(body)
+            outer.update(inner.digest())
+            macs.append(outer.digest())
+        return macs
 
     def open(self, raws: Sequence[bytes]) -> list[bytes | None]:
         """What each token holds; None where this key does not open it.
@@ -98,7 +102,8 @@ class BulkFernet:
         return [plaintext for some in _portions(raws) for plaintext in self._open(some)]
 
     def _open(self, raws: Sequence[bytes]) -> list[bytes | None]:
-        mine = [compare_digest(self._mac(raw[:-_MAC]), raw[-_MAC:]) for raw in raws]
+        macs = self._macs([raw[:-_MAC] for raw in raws])
+        mine = [compare_digest(mac, raw[-_MAC:]) for raw, mac in zip(raws, macs, strict=True)]
         bodies = [raw[_IV:-_MAC] for raw, good in zip(raws, mine, strict=True) if good]
         # each IV is deciphered too, to 16 bytes that mean nothing and are skipped
         stream, start = self._cipher.decryptor().update(b"".join(bodies)), 0

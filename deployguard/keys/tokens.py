@@ -2,6 +2,7 @@
 
 import time
 from binascii import Error, a2b_base64
+from collections.abc import Sequence
 
 STAMP = slice(1, 9)
 _HEAD = 1 + 8 + 16
@@ -42,6 +43,12 @@ def token_bytes(value: bytes) -> bytes | None:
     if (len(raw) - _SHORTEST) % _BLOCK or (ends and value[-1 - -len(raw) % 3] not in ends):
         return None
     return raw if _EARLIEST <= int.from_bytes(raw[STAMP]) <= time.time() + _AHEAD else None
+
+
+def raw_bytes(tokens: Sequence[bytes]) -> list[bytes]:
+    """The bytes of tokens that were made here, unchecked."""
+    # one translation for all: a newline is in neither alphabet
+    return [a2b_base64(line) for line in b"\n".join(tokens).translate(_PLAIN).split(b"\n")] if tokens else []
 
 
 def has_token_form(value: bytes) -> bool:

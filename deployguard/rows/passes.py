@@ -10,7 +10,6 @@ may write behind the cursor.
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 from deployguard.databases.base import Change, Checkpoint, Database, Kept, Key, Row
 from deployguard.errors import StepFailed
@@ -32,27 +31,22 @@ class Rewritten:
     passes: int
 
 
-class Cell(NamedTuple):
-    """A value that is there, and where it stands."""
-
-    value: bytes
-    column: int
-    row: Row
+Values = Sequence[bytes | None]
 
 
 @dataclass(frozen=True)
 class Idea:
-    """What one operation does to a table.
+    """What one operation does to a table. Both work on a column of a page at a time: rows come by the million.
 
     Attributes:
         verb: for people, as in "encrypt"; its -ing form stands in the progress.
-        renewed: the new value of each cell, in order; None leaves one as it is.
-        kept: values of a row that the undo must leave; asked in the first pass only.
+        renewed: (values, column, rows they stand in) → the new values, in order; None leaves one as it is.
+        kept: values of a page that the undo must leave; asked in the first pass only.
     """
 
     verb: str
-    renewed: Callable[[Sequence[Cell]], Sequence[bytes | None]]
-    kept: Callable[[Row], list[Kept]] = lambda _: []
+    renewed: Callable[[Values, int, Sequence[Row]], Values]
+    kept: Callable[[Sequence[Row]], list[Kept]] = lambda _: []
 
 
 @dataclass(frozen=True)
@@ -109,7 +103,7 @@ class Passes:
 
     def _batch(self, page: list[Row], checkpoint: Checkpoint) -> Checkpoint:
         changes = self._changes(page)
-        kept = [k for row in page for k in self.idea.kept(row)] if checkpoint.number == 1 else []
+        kept = self.idea.kept(page) if checkpoint.number == 1 else []
         moved = replace(checkpoint, after=page[-1].key, changed=checkpoint.changed + len(changes))
         with self.database.batch(self.fence) as batch:
             lost = batch.swap(self.work.table, changes)
@@ -129,16 +123,24 @@ class Passes:
         # what is still lost is somebody's busiest row: this pass counted a change, so another follows
 
     def _changes(self, rows: Sequence[Row]) -> list[Change]:
-        cells = [Cell(v, i, row) for row in rows for i, v in enumerate(row.values) if v is not None]
-        widths = widths_of(self.work)
-        changes: dict[Key, list[tuple[int, bytes, bytes]]] = {}
-        for (old, index, row), new in zip(cells, self.idea.renewed(cells), strict=True):
-            if new is not None:
-                self._check(new, index, row, widths[index])
-                changes.setdefault(row.key, []).append((index, old, new))
-        return [Change(key, *zip(*parts, strict=True)) for key, parts in changes.items()]
+        columns = range(len(self.work.columns))
+        nothing = (None,) * len(columns)
+        renewed = zip(*(self._renewed(rows, index) for index in columns), strict=True)
+        return [_change(row, new) for row, new in zip(rows, renewed, strict=True) if new != nothing]
 
-    def _check(self, new: bytes, index: int, row: Row, width: int | None) -> None:
+    def _renewed(self, rows: Sequence[Row], index: int) -> Values:
+        renewed = self.idea.renewed([row.values[index] for row in rows], index, rows)
+        width = widths_of(self.work)[index]
+        longest = max((len(new) for new in renewed if new is not None), default=0)
+        # no character takes less than a byte: only what may not fit is looked at one by one
+        if (width is not None and longest > width) or any(row.foreign for row in rows):
+            for row, new in zip(rows, renewed, strict=True):
+                self._check(new, index, row, width)
+        return renewed
+
+    def _check(self, new: bytes | None, index: int, row: Row, width: int | None) -> None:
+        if new is None:
+            return
         column = self.work.columns[index]
         where = f"{column.table}.{column.column}, primary key {'/'.join(map(str, row.key))}"
         if index in row.foreign:
@@ -146,9 +148,15 @@ class Passes:
                 f"{where}: the value is stored as something else than text",
                 hint="Convert the row to text, then resume: nothing of this batch was kept.",
             )
-        # as many characters as bytes at most, so that only what may not fit is looked at
-        if width is not None and len(new) > width and len(new.decode("utf-8", "replace")) > width:
+        if width is not None and len(new.decode("utf-8", "replace")) > width:
             raise StepFailed(
                 f"{where}: the new value has {len(new)} bytes, the column holds {width} characters",
                 hint="Widen the column with a migration, then resume: nothing of this batch was kept.",
             )
+
+
+def _change(row: Row, new: tuple[bytes | None, ...]) -> Change:
+    at = tuple(i for i, value in enumerate(new) if value is not None)
+    if len(at) == len(new):
+        return Change(row.key, at, row.values, new)  # type: ignore[arg-type]  # none is None, so none was
+    return Change(row.key, at, tuple(row.values[i] or b"" for i in at), tuple(new[i] or b"" for i in at))

@@ -49,7 +49,7 @@ class BatchSize:
     the locks of a batch are what other users wait for.
     """
 
-    def __init__(self, first: int = 500, *, seconds: float = 0.2, most: int = 20_000) -> None:
+    def __init__(self, first: int = 500, *, seconds: float = 0.2, most: int = 5000) -> None:
         self.rows, self._seconds, self._most = first, seconds, most
 
     def took(self, seconds: float) -> None:

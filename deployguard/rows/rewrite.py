@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from deployguard.databases.base import Database, Kept, Row
 from deployguard.errors import Refused
 from deployguard.keys.keyring import Keyring, Opened, has_token_form, token_time
-from deployguard.rows.passes import Cell, Idea, Passes, Rewritten
+from deployguard.rows.passes import Idea, Passes, Rewritten, Values
 from deployguard.rows.progress import Pulse
 from deployguard.rows.tables import Work, tables_of
 from deployguard.rows.target import EncryptedColumn
@@ -61,14 +61,15 @@ def encrypt(
 def _encryption(work: Work, keyring: Keyring, since: float) -> Idea:
     empty_too = [column.empty_becomes == "token" for column in work.columns]
 
-    def sealed(cells: Sequence[Cell]) -> list[bytes | None]:
-        plain = [not has_token_form(c.value) if c.value else empty_too[c.column] for c in cells]
-        tokens = iter(keyring.seal_many([c.value for c, wanted in zip(cells, plain, strict=True) if wanted]))
+    def sealed(values: Values, column: int, _: Sequence[Row]) -> Values:
+        plain = [empty_too[column] if value == b"" else value and not has_token_form(value) for value in values]
+        tokens = iter(keyring.seal_many([value or b"" for value, wanted in zip(values, plain, strict=True) if wanted]))
         return [next(tokens) if wanted else None for wanted in plain]
 
-    def kept(row: Row) -> list[Kept]:
+    def kept(page: Sequence[Row]) -> list[Kept]:
         return [
             Kept(work.table.columns[index], row.key, _digest(value))
+            for row in page
             for index, value in enumerate(row.values)
             if value and has_token_form(value) and token_time(value) < since
         ]
@@ -113,14 +114,14 @@ def decrypt(
 def _decryption(database: Database, work: Work, keyring: Keyring, undo_of: str | None) -> Idea:
     kept = database.kept(undo_of, work.table.name) if undo_of is not None else {}
 
-    def is_kept(cell: Cell) -> bool:
-        return bool(kept) and kept.get((work.table.columns[cell.column], cell.row.key)) == _digest(cell.value)
-
-    def opened(cells: Sequence[Cell]) -> list[bytes | None]:
-        found = keyring.look([cell.value for cell in cells])
+    def opened(values: Values, column: int, rows: Sequence[Row]) -> Values:
+        found = [o.plaintext if isinstance(o, Opened) else None for o in keyring.look([v or b"" for v in values])]
+        if not kept:
+            return found
+        name = work.table.columns[column]
         return [
-            o.plaintext if isinstance(o, Opened) and not is_kept(cell) else None
-            for cell, o in zip(cells, found, strict=True)
+            None if kept.get((name, row.key)) == _digest(value or b"") else plaintext
+            for row, value, plaintext in zip(rows, values, found, strict=True)
         ]
 
     return Idea("decrypt", opened)
@@ -156,12 +157,12 @@ def rotate(
             hint="Decrypt with the old key and encrypt with the new one in a maintenance window.",
         )
     database.claim(fence)
-    idea = Idea("rotate", lambda cells: _renewed(cells, keyring))
+    idea = Idea("rotate", lambda values, _, __: _rotated(values, keyring))
     return [Passes(database, work, operation, fence, pulse, idea).until_clean() for work in works]
 
 
-def _renewed(cells: Sequence[Cell], keyring: Keyring) -> list[bytes | None]:
-    found = [o if isinstance(o, Opened) and o.key else None for o in keyring.look([cell.value for cell in cells])]
+def _rotated(values: Values, keyring: Keyring) -> Values:
+    found = [o if isinstance(o, Opened) and o.key else None for o in keyring.look([v or b"" for v in values])]
     sealed = iter(keyring.seal_many([o.plaintext for o in found if o]))
     return [next(sealed) if o else None for o in found]
 
