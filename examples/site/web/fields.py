@@ -1,12 +1,17 @@
 """Encrypted fields of our own, thin ones, over those of django-encrypted-model-fields.
 
 The package stores a Fernet token for every value but None. It reads a value that is no token
-under its keys as it stands, so rows from before the encryption stay readable.
+under its keys as it stands, so rows from before the encryption stay readable. It would hand out
+a token that no key opens in the same way, and the next save would seal it a second time: ours
+raise InvalidToken instead, which ends up in the log that the deployment watches.
 """
 
+import base64
+import binascii
 import json
 from typing import Any
 
+from cryptography.fernet import InvalidToken
 from django import forms
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email, validate_ipv46_address
@@ -18,8 +23,27 @@ def token_length(size: int) -> int:
     return 4 * -(-(57 + 16 * (size // 16 + 1)) // 3)
 
 
+def looks_like_a_token(text: str) -> bool:
+    """Whether it is built like a token, whatever key may open it; "gAAAA, she said" is not."""
+    try:
+        raw = base64.urlsafe_b64decode(text.encode("ascii"))
+    except (ValueError, binascii.Error):
+        return False
+    return raw[:1] == b"\x80" and len(text) == token_length(len(raw) - 57 - 1)
+
+
+def readable(stored: Any, opened: Any) -> Any:
+    """What was opened, unless that is a token still."""
+    if isinstance(stored, str) and opened == stored and looks_like_a_token(stored):
+        raise InvalidToken
+    return opened
+
+
 class CustomEncryptedCharField(EncryptedCharField):
     """A column of `max_length` characters for the token, where the package would use an unlimited one."""
+
+    def from_db_value(self, value: Any, *args: Any) -> Any:
+        return readable(value, super().from_db_value(value, *args))
 
     def get_internal_type(self) -> str:
         return "CharField"
@@ -46,20 +70,14 @@ class CustomEncryptedIPAddressField(CustomEncryptedCharField):
 
 
 class CustomEncryptedJSONField(EncryptedTextField):
-    """JSON inside the token.
-
-    A token that no key opens is handed back as its text, which is what the package's own fields do.
-    """
+    """JSON inside the token."""
 
     def get_prep_value(self, value: Any) -> str | None:
         return None if value is None else json.dumps(value)
 
     def from_db_value(self, value: str | None, *_: Any) -> Any:
-        text = EncryptedTextField.to_python(self, value)
-        try:
-            return None if text is None else json.loads(text)
-        except json.JSONDecodeError:
-            return text
+        text = readable(value, EncryptedTextField.to_python(self, value))
+        return None if text is None else json.loads(text)
 
     def to_python(self, value: Any) -> Any:
         return value

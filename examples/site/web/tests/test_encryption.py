@@ -1,6 +1,7 @@
 import json
+import logging
 
-from cryptography.fernet import Fernet
+from cryptography.fernet import Fernet, InvalidToken
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.db import connection
@@ -118,13 +119,26 @@ class WhatIsRead(TestCase):
             made = Order.objects.create(shipping_address=value, total_cents=1)
             self.assertEqual(Order.objects.get(pk=made.pk).shipping_address, value)
 
-    def test_without_the_right_key_nothing_is_revealed(self) -> None:
+    def test_without_the_right_key_nothing_is_revealed_and_nothing_is_sealed_twice(self) -> None:
         foreign = Fernet(Fernet.generate_key())
         ada, order = Profile.objects.create(), Order.objects.create(total_cents=1)
         for instance, name, text in [(ada, "first_name", "Ada"), (order, "shipping_address", '"Köln"')]:
             token = foreign.encrypt(text.encode()).decode()
-            store(instance, name, token)
-            self.assertEqual(getattr(instance, name), token)
+            with self.assertRaises(InvalidToken):
+                store(instance, name, token)
+            self.assertEqual(stored(instance, name), token)
+
+
+    def test_a_wrong_key_is_an_error_in_the_log_and_no_health(self) -> None:
+        ada = Profile.objects.create()
+        with self.assertRaises(InvalidToken):
+            store(ada, "first_name", Fernet(Fernet.generate_key()).encrypt(b"Ada").decode())
+
+        self.client.raise_request_exception = False
+        with self.assertLogs("django.request", "ERROR") as logged:
+            self.assertEqual(self.client.get("/health").status_code, 500)
+
+        self.assertIn("InvalidToken", "".join(logging.Formatter().format(r) for r in logged.records))
 
 
 class Keys(SimpleTestCase):
