@@ -4,7 +4,6 @@ Sources: postgresql.org/docs/current: app-pgdump, app-pgrestore, libpq-pgservice
 Synchronization Functions", sql-alterdatabase.
 """
 
-import hashlib
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from psycopg.conninfo import make_conninfo
 
 from deployguard.backup import tools
 from deployguard.backup.base import Facts, Loss, Pulse, Source
+from deployguard.backup.naming import fitting
 from deployguard.backup.postgres_facts import Connection, facts_of, loss_between, prepare
 from deployguard.backup.postgres_place import carry_fence, create_like, swap
 from deployguard.databases.base import PREFIX, Identity
@@ -111,7 +111,7 @@ class PostgresProduct:
     def restored(self, dump: Source, folder: Path, name: str, pulse: Pulse) -> Iterator["PostgresCopy"]:
         """Restore into a new database of the same server, in one transaction."""
         program, _ = self._program("pg_restore")
-        scratch = fitting(PREFIX + name)
+        scratch = fitting(PREFIX + name, _LONGEST)
         self._make(scratch)
         try:
             with self.tool(folder, scratch) as (conninfo, env):
@@ -197,7 +197,7 @@ class PostgresCopy:
         wait, and are turned away once, since the name is another database's by then.
         """
         product, live = self.product, self.product.where.database
-        former = fitting(kept)
+        former = fitting(kept, _LONGEST)
         with product.connection(self.name) as copy, product.connection() as present:
             carry_fence(present, copy)
             copy.execute("ANALYZE")
@@ -219,11 +219,3 @@ class PostgresCopy:
             f"there is no other database to connect to on the server of {self.product.where.shown}",
             hint="Let the user connect to the database postgres; a database cannot be renamed from within.",
         )
-
-
-def fitting(name: str) -> str:
-    """A name that the server takes; one that is too long ends in a digest of all of it."""
-    data = name.encode()
-    if len(data) <= _LONGEST:
-        return name
-    return data[: _LONGEST - 9].decode("utf-8", "ignore") + "-" + hashlib.sha256(data).hexdigest()[:8]

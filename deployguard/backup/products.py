@@ -31,9 +31,14 @@ def product(url: str | Secret, *, base: Path, deadline: float = 600.0) -> Produc
             from deployguard.backup.postgres import PostgresProduct
 
             return PostgresProduct(where, deadline)
+        case "mysql":
+            _require("pymysql", "mysql")
+            from deployguard.backup.mysql import MysqlProduct
+
+            return MysqlProduct(where, deadline)
         case other:
             raise Refused(
-                f"{other} databases cannot be backed up yet ({where.shown})",
+                f"{other!r} is no database product that can be backed up here",
                 hint="Take the backup with the product's own tools, in a step with run:.",
             )
 

@@ -10,7 +10,7 @@ import pytest
 from sites import killed
 
 from deployguard.backup.base import Loss
-from deployguard.backup.postgres import fitting
+from deployguard.backup.naming import fitting
 from deployguard.backup.products import product as product_for
 from deployguard.backup.restore import restore
 from deployguard.backup.take import Order, take
@@ -334,8 +334,8 @@ def test_a_database_of_any_name_is_restored(postgres_server, store, tmp_path):
 
 
 def test_two_long_names_stay_two():
-    assert len(fitting("ä" * 80).encode()) <= 63
-    assert fitting("x" * 80) != fitting("x" * 81)
+    assert len(fitting("ä" * 80, 63).encode()) <= 63
+    assert fitting("x" * 80, 63) != fitting("x" * 81, 63)
 
 
 def _kills(product, store, site, server, rounds):
