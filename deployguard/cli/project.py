@@ -12,7 +12,7 @@ from deployguard.errors import Refused, UsageError
 from deployguard.journal.home import NAME, Home, check_home, open_home
 from deployguard.journal.sqlite import SqliteJournal
 from deployguard.journal.state import RunState, fold
-from deployguard.runbook.expressions import render
+from deployguard.runbook.expressions import Variables, render
 from deployguard.runbook.load import LoadedRunbook, load_runbook, runbook_from
 from deployguard.secret import Secret
 from deployguard.secret_sources import SOURCES
@@ -196,5 +196,5 @@ def target_for(file: Path, plan: Plan, *, make: bool) -> Target:
 def reports_folder(runbook: LoadedRunbook) -> Path:
     """Where the runbook wants its reports."""
     return runbook.file.resolve().parent / str(
-        render(runbook.spec.report.to, {"env": os.environ, "vars": runbook.spec.vars})
+        render(runbook.spec.report.to, {"env": Variables(os.environ), "vars": runbook.spec.vars})
     )

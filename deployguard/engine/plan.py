@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from deployguard.errors import Problem, RunbookError, UsageError
-from deployguard.runbook.expressions import ExpressionError, has_expression, names_in, render
+from deployguard.runbook.expressions import ExpressionError, Variables, has_expression, names_in, render
 from deployguard.runbook.lines import Path_
 from deployguard.runbook.load import LoadedRunbook, digest_of, with_of
 from deployguard.runbook.spec import Compensation, Environment, StepSpec
@@ -174,7 +174,7 @@ def known_names(
             near = get_close_matches(name, declared, n=1)
             hint = f"Did you mean {near[0]}?" if near else f"Known vars: {', '.join(sorted(declared)) or 'none'}."
             raise UsageError(f"--set {name}: the runbook has no such var", hint=hint)
-    names: dict[str, Any] = {"env": env, "environment": {"name": environment}, "commit": commit}
+    names: dict[str, Any] = {"env": Variables(env), "environment": {"name": environment}, "commit": commit}
     try:
         names["vars"] = render({**declared, **settings}, names)
     except ExpressionError as error:
@@ -274,7 +274,7 @@ def _is_late(value: object) -> bool:
 def _missing_hint(message: str) -> str:
     return (
         "Set the environment variable, or give a default: ${{ env.NAME | default('…') }}."
-        if "undefined" in message or "no attribute" in message
+        if any(sign in message for sign in ("undefined", "no attribute", "is not set"))
         else ""
     )
 

@@ -15,6 +15,21 @@ _WHOLE = re.compile(r"\s*\$\{\{((?:(?!\}\}).)*)\}\}\s*", re.DOTALL)
 _ANY = re.compile(r"\$\{\{.*?\}\}", re.DOTALL)
 _LONGEST = 65536
 
+
+class Variables(dict[str, str]):
+    """Environment variables, under the name `env`: one that is not set is called by its name."""
+
+
+class _Unset(StrictUndefined):
+    __slots__ = ()
+
+    @property
+    def _undefined_message(self) -> str:
+        if isinstance(self._undefined_obj, Variables):
+            return f"the environment variable {self._undefined_name} is not set"
+        return str(super()._undefined_message)
+
+
 _jinja = ImmutableSandboxedEnvironment(
     variable_start_string=OPEN,
     variable_end_string=CLOSE,
@@ -23,7 +38,7 @@ _jinja = ImmutableSandboxedEnvironment(
     block_end_string="%\0",
     comment_start_string="\0#",
     comment_end_string="#\0",
-    undefined=StrictUndefined,
+    undefined=_Unset,
     autoescape=False,
     keep_trailing_newline=True,
 )

@@ -106,7 +106,22 @@ def _explain(document: Document, error: Any, model: type[BaseModel], base: Path_
     if kind == "missing":
         return document.problem(f"the key {key!r} is missing", path, f"Add {key}: here.")
     message = error["msg"].removeprefix("Value error, ").replace("Input should be", "should be")
-    return document.problem(f"{key}: {message[:1].lower()}{message[1:]}", path)
+    return document.problem(f"{key}: {message[:1].lower()}{message[1:]}", path, _example_of(kind))
+
+
+def _example_of(kind: str) -> str:
+    """What to write where a value has the wrong type; `kind` is pydantic's name of the error."""
+    examples = {
+        "int": "Write a whole number, for example 3.",
+        "float": "Write a number, for example 2.5.",
+        "bool": "Write true or false.",
+        "string": "Write text; in quotes where it looks like a number.",
+        "list": "Write a list, for example [one, two].",
+        "tuple": "Write a list, for example [one, two].",
+        "dict": "Write keys and values, for example { key: value }.",
+        "model": "Write keys and values, for example { key: value }.",
+    }
+    return examples.get(kind.partition("_")[0], "")
 
 
 def _until(loc: tuple[str | int, ...], part: str | int) -> tuple[str | int, ...]:
