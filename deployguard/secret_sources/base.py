@@ -29,7 +29,7 @@ class Found:
 class SecretSource(BaseModel):
     """One place to fetch a secret from; its fields are the keys beside `from:`."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     source: ClassVar[str]
     """Its name in the runbook."""

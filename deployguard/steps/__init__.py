@@ -1,5 +1,7 @@
 """The step kinds: our own in one list on one screen, other people's through the entry point."""
 
+from functools import cache
+
 from deployguard.steps.backup_create import BackupCreate
 from deployguard.steps.backup_restore import BackupRestore
 from deployguard.steps.base import Step
@@ -51,6 +53,7 @@ KINDS: dict[str, type[Step]] = {
 }
 
 
+@cache
 def all_kinds() -> dict[str, type[Step]]:
     """Our own kinds, and those of installed packages; none of theirs takes the name of one of ours."""
     from importlib.metadata import entry_points

@@ -228,7 +228,7 @@ class Context:
 class Step(BaseModel):
     """A step kind. Subclass it, name it in `uses`, and list it in `steps.KINDS`."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, defer_build=True)
 
     uses: ClassVar[str]
     check: ClassVar[bool] = False

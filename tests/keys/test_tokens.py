@@ -36,6 +36,7 @@ def test_every_token_of_the_library_has_the_form_the_length_and_the_time(plainte
     [b"", b"gAAAAA", b"gAAAAA" + b"A" * 94, b"gA" * 60, PUBLISHED, b"g" * 100, b"gAAAAABm" + b"\xff" * 92,
      built(version=0x81), built(stamp=0), built(stamp=int(time.time()) + 11 * 365 * 86400), built(blocks=0),
      built(extra=1), built() + b"A", built() + b"AAAA", b" " + built(), built() + b"\n", built().rstrip(b"=") + b"==="],
+    ids=range(17),
 )  # fmt: skip
 def test_text_that_only_begins_like_a_token_is_none(value):
     assert not has_token_form(value)
