@@ -9,13 +9,14 @@ from deployguard.errors import Refused
 from deployguard.secret import Secret
 
 
-def product(url: str | Secret, *, base: Path, deadline: float = 600.0) -> Product:
+def product(url: str | Secret, *, base: Path, deadline: float = 600.0, keep: Path | None = None) -> Product:
     """How the database of a URL is backed up.
 
     Args:
         url: as `databases.connect` takes it.
         base: folder that relative paths begin in.
         deadline: seconds that holding the database still may take.
+        keep: folder for a former database that is a file; servers keep theirs.
 
     Raises:
         Refused: it is of a product that cannot be backed up here.
@@ -25,7 +26,7 @@ def product(url: str | Secret, *, base: Path, deadline: float = 600.0) -> Produc
         case "sqlite":
             from deployguard.backup.sqlite import SqliteProduct
 
-            return SqliteProduct(base / where.database, deadline)
+            return SqliteProduct(base / where.database, deadline, keep)
         case "postgresql":
             _require("psycopg", "postgres")
             from deployguard.backup.postgres import PostgresProduct

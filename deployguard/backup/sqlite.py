@@ -30,10 +30,12 @@ class SqliteProduct:
 
     Attributes:
         deadline: seconds that copying may take, and that a lock is waited for at the swap.
+        keep: folder for the former database when a backup takes its place; by default its own.
     """
 
     path: Path
     deadline: float = 600.0
+    keep: Path | None = None
     dump_name: str = "database.sqlite3"
 
     def identity(self) -> Identity:
@@ -71,7 +73,7 @@ class SqliteProduct:
                     stream.write(chunk)
                 to_disk(stream)
             pulse("restored a copy", copy.stat().st_size, copy.stat().st_size)
-            yield SqliteCopy(copy, self.path, self.deadline)
+            yield SqliteCopy(copy, self.path, self.keep or self.path.parent, self.deadline)
         finally:
             _remove_database(copy)
 
@@ -97,6 +99,7 @@ class SqliteCopy:
 
     path: Path
     live: Path
+    keep: Path
     deadline: float
 
     def facts(self, key: bytes, pulse: Pulse) -> Facts:
@@ -118,7 +121,7 @@ class SqliteCopy:
         kept until the result is compared, so no write falls in between. A crash leaves the
         former database: SQLite rolls the half-written pages back when it is next opened.
         """
-        former = self.live.with_name(kept)
+        former = self.keep / kept
         with _explaining(self.live), closing(_connect(self.live, "rw", self.deadline)) as live:
             _shut_out_others(live, self.live)
             _keep(live, former, self.deadline, pulse)
@@ -167,8 +170,6 @@ def _copy(source: sqlite3.Connection, to: Path, deadline: float, pulse: Pulse, *
     with closing(_connect(to, "rw")) as target:
         target.execute("PRAGMA synchronous=OFF")
         source.backup(target, pages=_PAGES, progress=step)
-    if transaction:
-        source.execute("ROLLBACK")
     return f"schema version {position}"
 
 

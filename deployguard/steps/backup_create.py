@@ -1,5 +1,6 @@
 """`backup.create`: a backup that was restored and compared before anything is changed."""
 
+import time
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -118,7 +119,8 @@ def product_of(target: Target, deadline: float) -> Product:
     """How the environment's database is backed up and restored."""
     if target.database_url is None:
         raise Refused(f"the environment {target.environment} has no database", hint="Add database: in the runbook.")
-    return product(target.database_url, base=target.project, deadline=deadline)
+    # not beside the database: that may be a working copy, which must stay clean
+    return product(target.database_url, base=target.project, deadline=deadline, keep=target.home.backups)
 
 
 def same_environment(backup: Backup, target: Target) -> None:
@@ -133,9 +135,11 @@ def same_environment(backup: Backup, target: Target) -> None:
 
 def store_of(context: Context, folder: Path, *, make: bool = False) -> Store:
     """A folder of backups, under the project's key; its pulse is the step's safe point."""
+    begun: dict[str, float] = {}
 
     def pulse(label: str, done: int, total: int | None) -> None:
-        context.pulse(Progress(label, done, total, unit="bytes"))
+        took = time.monotonic() - begun.setdefault(label, time.monotonic())
+        context.pulse(Progress(label, done, total, unit="bytes", rate=done / took if took > 1 else None))
 
     return Store(folder, operator_key(context.target.home.path, make=make), context.target.clock, pulse)
 

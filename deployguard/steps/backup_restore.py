@@ -45,11 +45,12 @@ class BackupRestore(Step):
         same_environment(backup, target)
         done = restore(product_of(target, self.deadline), backup, store, identities)
         lost = {table: str(loss) for table, loss in done.loss.items()}
+        kept = shown(Path(done.kept), target.project) if Path(done.kept).is_absolute() else done.kept
         rows = sum(loss.added + loss.changed for loss in done.loss.values())
         return Outcome(
-            f"{path.name} is in place; {rows:,} rows written since are not in it; the former database is {done.kept}",
-            evidence={"path": shown(path, target.project), "kept": done.kept, "lost": lost},
-            outputs={"kept": done.kept},
+            f"{path.name} is in place; rows written since and not in it: {rows:,}; the former database is {kept}",
+            evidence={"path": shown(path, target.project), "kept": kept, "lost": lost},
+            outputs={"kept": kept},
         )
 
     def _path(self, context: Context) -> Path:

@@ -1,5 +1,6 @@
 """What is not the backup that was taken is refused before the first write to the database."""
 
+import hashlib
 import os
 import random
 import shutil
@@ -12,11 +13,11 @@ from sites import names, rows
 
 from deployguard.backup.find import backups, read_backup
 from deployguard.backup.manifest import render
-from deployguard.backup.restore import restore
+from deployguard.backup.restore import beside, restore
 from deployguard.backup.seal import VARIABLE, operator_key
 from deployguard.backup.stored import check
 from deployguard.backup.take import Order, take
-from deployguard.errors import Damaged, Refused
+from deployguard.errors import Damaged, Refused, StepFailed
 
 DUMP, MANIFEST = "database.sqlite3", "manifest.json"
 
@@ -109,6 +110,27 @@ def _try_damages(count, product, store, backup, site):
 
 def test_damage_of_every_kind_is_refused_before_the_first_write(product, store, backup, site):
     _try_damages(500, product, store, backup, site)
+
+
+def test_damage_that_was_sealed_anew_is_found_by_the_restored_copy(product, store, backup, site):
+    """Somebody with the operator's key, or a disk that lied while the backup was written."""
+    before, dice, dump = site.read_bytes(), random.Random(200), backup.path / DUMP
+    whole, refused = dump.read_bytes(), 0
+    for _ in range(200):
+        dice.choice([_flip, _truncate, _zero, _move_block])(dump, dice)
+        sha256 = hashlib.sha256(dump.read_bytes()).hexdigest()
+        stored = replace(backup.manifest.stored, bytes=dump.stat().st_size, plain_bytes=dump.stat().st_size,
+                         sha256=sha256, plain_sha256=sha256)  # fmt: skip
+        sealed = replace(backup, manifest=replace(backup.manifest, stored=stored))
+        try:
+            with beside(product, sealed, store, ()) as copy:
+                assert copy.facts(store.key.digests, store.pulse) == backup.manifest.facts
+        except (Damaged, StepFailed):
+            refused += 1
+        dump.write_bytes(whole)
+
+    assert refused > 80, "the others hit pages that hold nothing"
+    assert site.read_bytes() == before
 
 
 @pytest.mark.faults
