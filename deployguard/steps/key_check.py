@@ -1,37 +1,185 @@
-"""`key.check`: the key is there, is a key, and is nobody else's."""
+"""`key.check`: the key is there, is a key, is nobody else's, and can neither be lost nor found."""
 
-from typing import ClassVar
+import secrets as random
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import ClassVar, Self
 
+from pydantic import Field, model_validator
+
+from deployguard.errors import DeployguardError
 from deployguard.keys.check import parse_key
 from deployguard.keys.fingerprint import fingerprint
-from deployguard.steps.base import Check, Context, Outcome
+from deployguard.keys.keyring import Keyring
+from deployguard.keys.leaks import Leak, Limits, file_leaks, history_leaks, is_repository, loose_leaks
+from deployguard.keys.spellings import Spellings
+from deployguard.rows.application import Application
+from deployguard.runbook.quantities import Duration
+from deployguard.secret import Secret
+from deployguard.steps.base import JSON, Check, Context, Outcome, Progress, Target
+
+Problem = tuple[str, str]
+"""What is wrong, and how to mend it in one line."""
 
 
 class KeyCheck(Check):
-    """Check every field-encryption key: present, well formed, not a published example.
+    """Check every field-encryption key: it is there, a key, and random; other environments have others.
 
-    What the key opens is asked by `encryption.readiness`, which sees the tokens.
+    It opens with its second copy, stays the same from one start of the application to the next,
+    and stands nowhere in git's history (any branch, tag or stash), in no file that is shipped,
+    and in none that others may read. What the key opens is asked by `encryption.readiness`,
+    which sees the tokens.
     """
 
     uses: ClassVar[str] = "key.check"
-    example: ClassVar[str] = "- uses: key.check"
+    example: ClassVar[str] = (
+        "- uses: key.check\n  with:\n    escrow: encryption_key_in_the_safe\n"
+        "    others: { production: production_encryption_key }"
+    )
 
     secrets: tuple[str, ...] = ()
     """Names under secrets:; by default those of encryption: keys:."""
+    escrow: str = ""
+    """Name of the secret that is the newest key's second copy, kept elsewhere; it must open what the key seals."""
+    others: Mapping[str, str] = Field(default_factory=dict)
+    """ENVIRONMENT: name of the secret that is its key, as far as it can be fetched from here. They must differ."""
+    shared_with: tuple[str, ...] = ()
+    """All environments that have one key by intent, two at least. Theirs must be the same."""
+    must_have: tuple[str, ...] = ()
+    """Environments of others: whose key must be there; of the rest it is only said that it cannot be fetched."""
+    search: Duration = Field(120.0, gt=0)
+    """How long the search for copies of the key, in history and files, may take."""
+
+    @model_validator(mode="after")
+    def _names_fit(self) -> Self:
+        if len(self.shared_with) == 1:
+            raise ValueError("shared_with: name all environments that have this key, two at least")
+        unknown = [name for name in self.must_have if name not in self.others]
+        if unknown:
+            raise ValueError(f"must_have: {unknown[0]} is not in others:, which says where its key is")
+        return self
 
     def execute(self, context: Context) -> Outcome:
-        """Fetch each key and look at its form; only a fingerprint goes on record."""
-        target = context.target
-        names = self.secrets or list(target.keys)
-        keys = []
-        for name in names:
-            key = parse_key(target.secrets.get(name))
-            keys.append({"name": name, "fingerprint": fingerprint(key), "source": target.secrets.place(name)})
-        if not keys:
+        """Fetch each key, look at it from all sides; only a fingerprint goes on record."""
+        names = self.secrets or context.target.keys
+        if not names:
             return Outcome(
                 "the runbook names no encryption key",
                 status="fail",
                 hint="Add one under secrets: and encryption: keys:.",
             )
-        shown = ", ".join(f"{k['name']} {k['fingerprint']} ({k['source']})" for k in keys)
-        return Outcome(shown, evidence={"keys": keys})
+        keys, problems = _parsed(context.target, names)
+        notes: list[str] = []
+        if keys:
+            problems += [*self._second_copy(context.target, keys[0]), *self._elsewhere(context.target, keys, notes)]
+            problems += [*_starts(context.target.application_parts), *self._copies(context, keys, notes)]
+        known = [
+            {"name": key.name, "fingerprint": fingerprint(key), "source": context.target.secrets.place(key.name)}
+            for key in keys
+        ]
+        return _outcome(known, problems, notes)
+
+    def _second_copy(self, target: Target, key: Secret) -> Iterator[Problem]:
+        if not self.escrow:
+            return
+        place = target.secrets.place(self.escrow)
+        if place == target.secrets.place(key.name):
+            yield f"the second copy {self.escrow} is in the same place as {key.name} ({place})", _KEEP
+        try:
+            copy = Keyring(parse_key(target.secrets.get(self.escrow)))
+        except DeployguardError as error:
+            yield error.message, error.hint
+            return
+        challenge = random.token_bytes(32)
+        opened = copy.open(Keyring(key).seal(challenge))
+        if opened is None or opened.plaintext != challenge:
+            yield f"the second copy {self.escrow} does not open what {key.name} seals: it is another key", _KEEP
+
+    def _elsewhere(self, target: Target, keys: Sequence[Secret], notes: list[str]) -> Iterator[Problem]:
+        mine = {fingerprint(key): key.name for key in keys}
+        for environment, name in self.others.items():
+            if environment == target.environment:
+                continue
+            try:
+                same = mine.get(fingerprint(target.secrets.get(name)))
+            except DeployguardError as error:
+                if environment in self.must_have:
+                    yield f"{environment} has no key: {error.message}", error.hint
+                else:
+                    notes.append(f"not compared with {environment}: {error.message}")
+                continue
+            shared = {environment, target.environment} <= set(self.shared_with)
+            if same and not shared:
+                both = f"[{target.environment}, {environment}]"
+                yield (
+                    f"{target.environment} and {environment} have the same key ({same})",
+                    f"Make a key for each with 'deployguard keys generate', or say shared_with: {both}.",
+                )
+            if shared and not same:
+                yield (
+                    f"{target.environment} and {environment} are to share a key and have different ones",
+                    f"Give both the same key, or take {environment} out of shared_with:.",
+                )
+
+    def _copies(self, context: Context, keys: Sequence[Secret], notes: list[str]) -> Iterator[Problem]:
+        target, spellings = context.target, Spellings(keys)
+        limits = Limits(time.monotonic() + self.search, _pulse(context))
+        searches: list[Iterator[Leak]] = []
+        if is_repository(target.directory):
+            searches += [history_leaks(target.directory, spellings, limits)]
+            searches += [file_leaks(target.directory, spellings, limits)]
+        else:
+            notes.append(f"{target.directory} is not a git working copy, so it has no history to search")
+        if target.project.resolve() != target.directory.resolve() or not searches:
+            searches += [loose_leaks(target.project, spellings, limits)]
+        for search in searches:
+            try:
+                yield from ((f"the key {leak.key} stands in {leak.where}", leak.fix) for leak in search)
+            except DeployguardError as error:
+                yield error.message, error.hint
+
+
+_KEEP = "Keep the same key in two places that do not fail together, and read the second one back from there."
+
+
+def _parsed(target: Target, names: Sequence[str]) -> tuple[list[Secret], list[Problem]]:
+    keys: list[Secret] = []
+    problems: list[Problem] = []
+    for name in names:
+        try:
+            keys.append(parse_key(target.secrets.get(name)))
+        except DeployguardError as error:
+            problems.append((error.message, error.hint))
+    return keys, problems
+
+
+def _starts(application: Application | None) -> Iterator[Problem]:
+    """Two starts of the application: a key that is made up at each would lose everything at the next restart."""
+    if application is None:
+        return
+    asked = {"do": "settings", "nonce": random.token_hex(32)}
+    try:
+        first, second = application.probe(asked), application.probe(asked)
+    except DeployguardError as error:
+        yield error.message, error.hint
+        return
+    for said in ("digests", "key_digests"):
+        for name in sorted(first[said].keys() | second[said].keys()):
+            if first[said].get(name) != second[said].get(name):
+                yield (
+                    f"{name} differs between two starts of the application: it is made up at each start",
+                    f"Have the application read {name} from its environment and stop where it is not set.",
+                )
+
+
+def _pulse(context: Context) -> Callable[[int], None]:
+    return lambda done: context.pulse(Progress("searching for copies of the key", done, unit="bytes"))
+
+
+def _outcome(keys: list[JSON], problems: Sequence[Problem], notes: list[str]) -> Outcome:
+    evidence = {"keys": keys, "notes": notes, "problems": [{"problem": what, "fix": fix} for what, fix in problems]}
+    if problems:
+        fixes = dict.fromkeys(fix for _, fix in problems)
+        return Outcome("; ".join(what for what, _ in problems), "fail", " ".join(fixes), evidence)
+    shown = ", ".join(f"{k['name']} {k['fingerprint']} ({k['source']})" for k in keys)
+    return Outcome("; ".join([shown, *notes]), evidence=evidence)
