@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deployguard.cli.options import RUNBOOK, Json, RunbookFile, SomeEnvironment
+from deployguard.cli.options import RUNBOOK, DryRun, Json, RunbookFile, SomeEnvironment, Yes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,6 +30,60 @@ def verify(env: SomeEnvironment = None, runbook: RunbookFile = RUNBOOK, keys: Ke
     Example: deployguard data verify --env production
     """
     _look(runbook, env, keys, as_json=json, judge=True)
+
+
+@app.command()
+def encrypt(
+    env: SomeEnvironment = None,
+    runbook: RunbookFile = RUNBOOK,
+    *,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    json: Json = False,
+) -> None:
+    """Encrypt every row that is plaintext still, as a run of its own: journalled, resumable, with a report.
+
+    Example: deployguard data encrypt --env production
+    """
+    _rewrite(runbook, env, "encrypt", dry_run=dry_run, yes=yes, as_json=json)
+
+
+@app.command()
+def decrypt(
+    env: SomeEnvironment = None,
+    runbook: RunbookFile = RUNBOOK,
+    *,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    json: Json = False,
+) -> None:
+    """Decrypt every row, as a run of its own: for leaving encryption behind.
+
+    Example: deployguard data decrypt --env production
+    """
+    _rewrite(runbook, env, "decrypt", dry_run=dry_run, yes=yes, as_json=json)
+
+
+@app.command()
+def rotate(
+    env: SomeEnvironment = None,
+    runbook: RunbookFile = RUNBOOK,
+    *,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    json: Json = False,
+) -> None:
+    """Bring every token under the newest key, as a run of its own.
+
+    Example: deployguard data rotate --env production
+    """
+    _rewrite(runbook, env, "rotate", dry_run=dry_run, yes=yes, as_json=json)
+
+
+def _rewrite(file: "Path", env: str | None, verb: str, *, dry_run: bool, yes: bool, as_json: bool) -> None:
+    from deployguard.cli.by_hand import run_by_hand
+
+    run_by_hand(file, env, verb, dry_run=dry_run, yes=yes, as_json=as_json)
 
 
 def _look(runbook: "Path", env: str | None, keys: int, *, as_json: bool, judge: bool) -> None:

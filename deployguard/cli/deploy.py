@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from deployguard.cli.options import RUNBOOK, EnvironmentName, Json, RunbookFile, Settings, SomeEnvironment, Yes  # noqa: F401
+from deployguard.cli.options import RUNBOOK, DryRun, Json, RunbookFile, Settings, SomeEnvironment, Yes
 
 
 def command(
@@ -26,7 +26,7 @@ def command(
     ] = None,
     why: Annotated[str, typer.Option("--why", help="The reason for a decision, for the record.")] = "",
     *,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, change nothing.")] = False,
+    dry_run: DryRun = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the unfinished run of the environment.")] = False,
     accept_plan: Annotated[
         bool, typer.Option("--accept-plan", help="With --resume: go on although the plan has changed.")

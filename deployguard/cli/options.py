@@ -17,6 +17,7 @@ SomeEnvironment = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Write one JSON document to stdout; progress goes to stderr.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask: I have looked at the target.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, change nothing.")]
 Settings = Annotated[
     list[str] | None,
     typer.Option(

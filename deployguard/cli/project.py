@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from deployguard.clock import SystemClock
@@ -112,8 +113,8 @@ def plan_of_run(file: Path, run: RunState, settings: Sequence[str] | None, *, ac
         Refused: the runbook or the target has changed since, unless `accept`.
     """
     recorded = runbook_from(run.started.definition, all_kinds(), SOURCES)
-    recorded = LoadedRunbook(file.resolve(), recorded.spec, recorded.digest, recorded.data, recorded.document)
-    now = read_runbook(file) if file.exists() else recorded
+    recorded = replace(recorded, file=file.resolve())
+    now = read_runbook(file) if file.exists() and not recorded.derived else recorded
     if now.digest != recorded.digest and not accept:
         raise Refused(
             f"the runbook has changed since run {run.id} began ({_difference(recorded.data, now.data)})",

@@ -3,6 +3,7 @@
 import re
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -29,6 +30,7 @@ from deployguard.journal.base import Journal
 from deployguard.journal.state import RunState, fold
 from deployguard.report.build import build
 from deployguard.report.render import write_reports
+from deployguard.runbook.load import LoadedRunbook
 from deployguard.steps.base import Target
 
 
@@ -42,8 +44,22 @@ def begin(
     dry_run: bool,
     yes: bool,
 ) -> None:
-    """Start a run, or say what it would do."""
-    runbook = read_runbook(file)
+    """Start a run of the file's runbook, or say what it would do."""
+    carry_out(console, read_runbook(file), file, env, settings, selection, dry_run=dry_run, yes=yes)
+
+
+def carry_out(
+    console: Console,
+    runbook: LoadedRunbook,
+    file: Path,
+    env: str | None,
+    settings: Sequence[str] | None,
+    selection: Selection,
+    *,
+    dry_run: bool,
+    yes: bool,
+) -> None:
+    """Start a run of a runbook that need not be the file's own."""
     if env is None and len(runbook.spec.environments) != 1:
         raise UsageError("which environment?", hint=f"Add --env with one of: {', '.join(runbook.spec.environments)}.")
     plan = plan_for(runbook, env or next(iter(runbook.spec.environments)), settings, selection)
@@ -118,12 +134,12 @@ def _recorded_plan(file: Path, before: RunState) -> Plan:
     import os
 
     from deployguard.engine.plan import make_plan
-    from deployguard.runbook.load import LoadedRunbook, runbook_from
+    from deployguard.runbook.load import runbook_from
     from deployguard.secret_sources import SOURCES
     from deployguard.steps import all_kinds
 
     recorded = runbook_from(before.started.definition, all_kinds(), SOURCES)
-    recorded = LoadedRunbook(file.resolve(), recorded.spec, recorded.digest, recorded.data, recorded.document)
+    recorded = replace(recorded, file=file.resolve())
     settings = {k: v for k, v in before.started.settings.items() if k != "selection"}
     return make_plan(
         recorded, before.environment, all_kinds(), env=os.environ, settings=settings, commit=before.started.commit

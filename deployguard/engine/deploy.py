@@ -185,6 +185,7 @@ def _beginning(session: Session) -> e.RunStarted:
         settings={**plan.settings, **({"selection": plan.selection.as_json()} if plan.selection else {})},
         definition={
             **plan.runbook.data, "file": plan.runbook.file.name,
+            **({"derived": True} if plan.runbook.derived else {}),
         },
         steps=[
             {

@@ -69,7 +69,9 @@ def read_only_context(
     timeout = planned.spec.timeout if planned.spec.timeout is not None else 600.0
 
     def command(argv: list[str], *, cwd: Path, env: Mapping[str, str | Secret]) -> Result:
-        result = run(argv, cwd=cwd, env={**base_environment(), **env}, timeout=timeout, masker=target.masker)
+        # Python would leave its bytecode in a tree that must stay as it is
+        quiet = {**base_environment(), "PYTHONDONTWRITEBYTECODE": "1", **env}
+        result = run(argv, cwd=cwd, env=quiet, timeout=timeout, masker=target.masker)
         if result.timed_out:
             raise StepTimedOut(f"{planned.id} was not done in {spell(timeout)}", tail=result.tail)
         return result
@@ -85,7 +87,7 @@ def _promotion(plan: Plan, source: str, runs: list[RunState], now: datetime, lin
     """Whether the same change succeeded where it must succeed first: asked of the journal, not claimed."""
     within = plan.target.requires.within
     reason = f"the journal has no run in {source}"
-    for state in reversed([r for r in runs if r.environment == source]):
+    for state in reversed([r for r in runs if r.environment == source and not r.started.definition.get("derived")]):
         age = (now - datetime.fromisoformat(state.ended or state.at)).total_seconds()
         why = _why_not(plan, state, age, within)
         if not why:

@@ -4,7 +4,7 @@ import hashlib
 import json
 import types
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin
@@ -30,6 +30,8 @@ class LoadedRunbook:
         digest: SHA-256 (hex) of the canonical form: the same for the same meaning,
             whatever the comments, the order of keys and the white space.
         data: the canonical form itself, expressions unrendered.
+        derived: whether it was made from a file's by a command that works by hand, so
+            that no file says the same.
     """
 
     file: Path
@@ -37,6 +39,7 @@ class LoadedRunbook:
     digest: str
     data: dict[str, Any]
     document: Document
+    derived: bool = False
 
     def line(self, path: Path_) -> int:
         """Line of a part, counted from 1."""
@@ -59,8 +62,9 @@ def load_runbook(file: Path, kinds: Models, sources: Models) -> LoadedRunbook:
 
 def runbook_from(definition: Mapping[str, Any], kinds: Models, sources: Models) -> LoadedRunbook:
     """The runbook that a journal recorded, checked like a file."""
-    text = json.dumps({k: v for k, v in definition.items() if k != "file"}, ensure_ascii=False)
-    return _checked(parse_lines(text, Path(str(definition.get("file", "runbook.yaml")))), kinds, sources)
+    text = json.dumps({k: v for k, v in definition.items() if k not in {"file", "derived"}}, ensure_ascii=False)
+    loaded = _checked(parse_lines(text, Path(str(definition.get("file", "runbook.yaml")))), kinds, sources)
+    return replace(loaded, derived=bool(definition.get("derived")))
 
 
 def digest_of(data: object) -> str:

@@ -13,6 +13,7 @@ from deployguard.steps.encryption_decrypt import EncryptionDecrypt
 from deployguard.steps.encryption_encrypt import EncryptionEncrypt
 from deployguard.steps.encryption_plan import EncryptionPlan
 from deployguard.steps.encryption_readiness import EncryptionReadiness
+from deployguard.steps.encryption_rotate import EncryptionRotate
 from deployguard.steps.encryption_verify import EncryptionVerify
 from deployguard.steps.git_clean import GitClean
 from deployguard.steps.git_update import GitUpdate
@@ -43,6 +44,7 @@ KINDS: dict[str, type[Step]] = {
         EncryptionPlan,
         EncryptionEncrypt,
         EncryptionDecrypt,
+        EncryptionRotate,
         EncryptionVerify,
         Http,
         Sql,

@@ -119,6 +119,20 @@ def test_pages_follow_the_key_and_never_repeat(database):
     assert database.page(PERSON, second[-1].key, 4) == []
 
 
+def test_a_page_of_large_values_ends_early_and_the_next_goes_on(store, opened, monkeypatch):
+    kind = "LONGTEXT" if store.product == "mariadb" else "TEXT"
+    store.run(f"CREATE TABLE thing (k INTEGER PRIMARY KEY, v {kind})")
+    store.run_many("INSERT INTO thing VALUES (?, ?)", [(n, "x" * 300_000) for n in range(200)])
+    database, table, sizes, after = opened(store), RowTable("thing", ("k",), ("v",)), [], None
+
+    while page := database.page(table, after, 1000):
+        sizes.append(len(page))
+        after = page[-1].key
+
+    assert sum(sizes) == 200
+    assert max(sizes) < 100
+
+
 def test_a_page_leaves_no_transaction_open(database, people):
     database.page(PERSON, None, 4)
 

@@ -1,0 +1,63 @@
+"""`encryption.rotate`: every token under the newest key, and back under the one before."""
+
+from typing import ClassVar
+
+from deployguard.errors import Refused
+from deployguard.keys.keyring import Keyring
+from deployguard.rows.rewrite import rotate
+from deployguard.rows.verify import verify
+from deployguard.steps.base import JSON, Context, Outcome, Preview, Step
+from deployguard.steps.encryption import counts, pulse_of, recalled, remembered, rewritten, work
+
+
+class EncryptionRotate(Step):
+    """Make every token of an older key a token of the newest, beside the running application.
+
+    The application must read with all keys of the list already: give it the new list first.
+
+    Undo: every token under the key that was the newest before.
+    """
+
+    uses: ClassVar[str] = "encryption.rotate"
+    idempotent: ClassVar[bool] = True
+    undone_by_restore: ClassVar[bool] = True
+    example: ClassVar[str] = "- id: rotate\n  uses: encryption.rotate"
+
+    def preview(self, context: Context) -> Preview:
+        """How many tokens are under an older key."""
+        with work(context, read_only=True) as w:
+            found = verify(w.database, w.columns, w.keyring, pulse=pulse_of(context))
+        older = sum(c.older for c in found.columns)
+        tokens = older + sum(c.primary for c in found.columns)
+        return Preview(
+            "would run" if older else "already done", f"{older:,} of {tokens:,} tokens are under an older key",
+            rows=older, evidence={"columns": counts(found.columns)},
+        )  # fmt: skip
+
+    def capture(self, context: Context) -> JSON:
+        """The columns, as the application declares them now."""
+        return remembered(context.discover().fields)
+
+    def execute(self, context: Context) -> Outcome:
+        """Rewrite until a whole pass finds no token of an older key."""
+        return self._under(context, context.target.keyring, "do", "renewed")
+
+    def compensate(self, context: Context) -> Outcome:
+        """Rewrite with the key that was the newest before in first place."""
+        target = context.target
+        newest, *older = (target.secrets.get(name) for name in target.keys)
+        if not older:
+            raise Refused(
+                "there is only one key, so there is none to go back to",
+                hint="Add the former key to encryption: keys: and run 'deployguard rollback' again.",
+            )
+        return self._under(context, Keyring.from_secrets([*older, newest]), "undo", "put back under the former key")
+
+    def _under(self, context: Context, keyring: Keyring, stage: str, verb: str) -> Outcome:
+        begun = context.target.clock.monotonic()
+        with work(context, read_only=False, columns=recalled(context.before)) as w:
+            done = rotate(
+                w.database, w.columns, keyring, operation=f"{context.run}/{context.step}/{stage}",
+                fence=context.fence, pulse=pulse_of(context),
+            )  # fmt: skip
+        return rewritten(verb, done, context.target.clock.monotonic() - begun)
