@@ -173,6 +173,22 @@ def test_a_seal_over_other_words_is_refused(store, backup):
         read_backup(backup.path, store.key)
 
 
+def test_a_manifest_that_says_the_same_in_other_bytes_is_refused(store, backup):
+    data = (backup.path / MANIFEST).read_bytes()
+    (backup.path / MANIFEST).write_bytes(data.replace(b": ", b":  ", 1))
+
+    with pytest.raises(Damaged, match="changed"):
+        read_backup(backup.path, store.key)
+
+
+def test_a_dump_that_lies_elsewhere_is_refused(store, backup, home):
+    (backup.path / DUMP).rename(home / "elsewhere")
+    (backup.path / DUMP).symlink_to(home / "elsewhere")
+
+    with pytest.raises(Damaged):
+        check(backup.path, backup.manifest, store.pulse)
+
+
 def test_a_key_in_the_environment_is_the_only_one_that_counts(store, backup, home, monkeypatch):
     monkeypatch.setenv(VARIABLE, "kept elsewhere, by the operator")
 

@@ -1,4 +1,5 @@
 import sqlite3
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -7,7 +8,7 @@ from sites import ODD_NAME, change, fill, killed, names, rows, writing
 from deployguard.backup.durable import remove
 from deployguard.backup.find import backups, read_backup
 from deployguard.backup.seal import operator_key
-from deployguard.backup.sqlite import SqliteProduct
+from deployguard.backup.sqlite import SqliteProduct, SqliteSnapshot
 from deployguard.backup.take import Order, take
 from deployguard.errors import DeployguardError, Refused, StepFailed
 
@@ -87,6 +88,23 @@ def test_what_fails_leaves_nothing_behind(product, store):
 
     with pytest.raises(KeyboardInterrupt):
         take(product, replace(store, pulse=stop), ORDER)
+
+    assert names(store.folder) == []
+
+
+def test_a_dump_that_is_not_what_was_counted_does_not_pass_the_trial_restore(product, store, home, monkeypatch):
+    other = home / "other.db"
+    fill(other, people=49)
+
+    @contextmanager
+    def wrong(_snapshot, *, packed):
+        with other.open("rb") as stream:
+            yield stream
+
+    monkeypatch.setattr(SqliteSnapshot, "read", wrong)
+
+    with pytest.raises(StepFailed, match="has 49 rows, not 50"):
+        take(product, store, ORDER)
 
     assert names(store.folder) == []
 
