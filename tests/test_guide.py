@@ -253,3 +253,45 @@ def _checkpoints(site, operation):
         except sqlite3.OperationalError:
             return False
         return found.fetchone() is not None
+
+
+def test_a_key_is_rotated_and_back_by_the_rotation_runbook(staged, tmp_path):
+    root = tmp_path / "a clone"
+    shutil.copytree(staged[0].root, root, symlinks=True)
+    shutil.copy(ROOT / "examples/rotate-key/runbook.yaml", root / "rotate.yaml")
+    site, old, new = Site(root), staged[0].key("staging"), Fernet.generate_key()
+    env = {
+        "NEW_ENCRYPTION_KEY": new.decode(), "PATH": os.environ["PATH"],
+        "MESSAGE_ENCRYPTION_KEY": (root / "demo/keys/staging.key").read_text().strip(),
+        "PRODUCTION_DIRECTORY": str(root / "demo/staging"), "DEPLOYGUARD_RUNBOOK": "rotate.yaml",
+        "DATABASE_URL": f"sqlite:///{root}/demo/staging/db.sqlite3".replace(" ", "%20"),
+    }  # fmt: skip
+    before = site.rows("staging")
+
+    def deployguard(*arguments):
+        return subprocess.run(
+            [sys.executable, "-m", "deployguard", *arguments],
+            cwd=root,
+            env=env,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    done = deployguard("deploy", "--yes")
+    assert done.returncode == 0, done.stderr + done.stdout
+    rotated = site.rows("staging")
+    for (table, pk), row in before.items():
+        for column, (value, _) in row.items():
+            if value is not None and is_token(value, old):
+                assert Fernet(new).decrypt(rotated[table, pk][column][0]) == old.decrypt(value)
+            else:
+                assert rotated[table, pk][column][0] == value
+
+    done = deployguard("rollback", "--yes")
+    assert done.returncode == 0, done.stderr + done.stdout
+    back = site.rows("staging")
+    for (table, pk), row in before.items():
+        for column, (value, _) in row.items():
+            found = back[table, pk][column][0]
+            assert found == value or old.decrypt(found) == old.decrypt(value)

@@ -13,6 +13,9 @@ class EncryptionVerify(Check):
     uses: ClassVar[str] = "encryption.verify"
     example: ClassVar[str] = "- id: verify\n  uses: encryption.verify"
 
+    newest_key_only: bool = False
+    """Whether a token under an older key is a failure too: before that key is removed."""
+
     def execute(self, context: Context) -> Outcome:
         """Count every value by class; anything that is not as the application would write it fails."""
         with work(context, read_only=True) as w:
@@ -21,6 +24,13 @@ class EncryptionVerify(Check):
         if not found.ok:
             hint = "'deployguard data scan' names more primary keys; what to do stands beside each."
             return Outcome("; ".join(described(found)), status="fail", hint=hint, evidence=evidence)
+        if self.newest_key_only and (older := [f"{c.table}.{c.column}: {c.older:,}" for c in found.columns if c.older]):
+            return Outcome(
+                f"tokens are under an older key still: {', '.join(older)}",
+                status="fail",
+                hint="Run 'deployguard data rotate'; keep the old key until this passes.",
+                evidence=evidence,
+            )
         tokens = sum(c.primary + c.older for c in found.columns)
         rows = sum(c.rows for c in found.columns)
         return Outcome(f"{rows:,} values read, {tokens:,} tokens opened, none is plaintext", evidence=evidence)
