@@ -4,7 +4,7 @@ import re
 from typing import ClassVar
 
 from deployguard.errors import StepFailed
-from deployguard.process import base_environment, capture
+from deployguard.process import capture
 from deployguard.steps.base import JSON, Context, Outcome, Preview, Step, show
 
 _LINE = re.compile(r"^ *\[(X| )\] +(\S+)", re.MULTILINE)
@@ -88,7 +88,7 @@ class DjangoMigrate(Step):
         """The app's migrations in order, and whether each is applied."""
         application = context.target.application
         argv = application.manage_command("showmigrations", self.app, "--list", "--no-color")
-        found = capture(argv, cwd=application.directory, env={**base_environment(), **application.env}, timeout=120.0)
+        found = capture(argv, cwd=application.directory, env=application.environment(), timeout=120.0)
         if found.exit != 0:
             last = context.target.masker.mask_text(
                 found.stderr.decode(errors="replace").strip().splitlines()[-1:][0] if found.stderr.strip() else ""
