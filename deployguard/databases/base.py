@@ -1,6 +1,6 @@
 """What every database product promises to the rooms above. Its file says only how it does it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
@@ -113,6 +113,20 @@ class Kept:
     digest: bytes = field(repr=False)
 
 
+PAGE_BYTES = 8 << 20
+"""After so many bytes of values a page ends: memory stays flat, whatever the rows hold."""
+
+
+def within(more: Callable[[], Sequence[Row]]) -> list[Row]:
+    """The rows of some small portions, until there are no more or they are `PAGE_BYTES` together."""
+    rows: list[Row] = []
+    size = 0
+    while size <= PAGE_BYTES and (portion := more()):
+        rows += portion
+        size += sum(len(value) for row in portion for value in row.values if value is not None)
+    return rows
+
+
 class Batch(Protocol):
     """One transaction under a fencing token."""
 
@@ -148,7 +162,11 @@ class Database(Protocol):
         """Rows, at this moment."""
 
     def page(self, table: RowTable, after: Key | None, limit: int) -> list[Row]:
-        """Rows in key order, those after a key; no transaction stays open."""
+        """Rows in key order, those after a key; no transaction stays open.
+
+        At most `limit`, and fewer where they are large: about `PAGE_BYTES` together, at
+        least one row. No rows mean the end.
+        """
 
     def rows(self, table: RowTable, keys: Sequence[Key]) -> list[Row]:
         """The rows of some keys, as they are now; those that are gone are left out."""

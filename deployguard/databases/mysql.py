@@ -10,8 +10,9 @@ from typing import Any
 
 import pymysql
 from pymysql.constants import CLIENT
+from pymysql.cursors import SSCursor
 
-from deployguard.databases.base import PREFIX, Checkpoint, Identity, Key, Row, RowTable, TableShape
+from deployguard.databases.base import PREFIX, Checkpoint, Identity, Key, Row, RowTable, TableShape, within
 from deployguard.databases.mysql_catalog import TableTypes, read_shape, read_tables, read_types
 from deployguard.databases.mysql_errors import explained
 from deployguard.databases.mysql_swap import MysqlBatch, name
@@ -24,6 +25,7 @@ LOCK_WAIT = 10.0
 _STATEMENT = 900
 """Seconds that one statement may take; the longest is the count of a large table."""
 _ROWS_AT_ONCE = 200
+_PORTION = 50
 _OPTIONS = {"unix_socket", "ssl_ca", "ssl_cert", "ssl_key"}
 _IGNORED = {"charset"}
 _STATE = (
@@ -174,8 +176,11 @@ class Mysql:
         """Rows in key order, those after a key."""
         where, values = self._after(table, after) if after is not None else ("", ())
         keys = ", ".join(map(name, table.key))
-        found = self._all(f"{self._select(table)} {where} ORDER BY {keys} LIMIT %s", (*values, limit))
-        return [_row(table, row) for row in found]
+        query = f"{self._select(table)} {where} ORDER BY {keys} LIMIT %s"
+        # unbuffered: what is not taken any more is read over when the cursor closes
+        with self._explaining(), self._live().cursor(SSCursor) as cursor:
+            cursor.execute(query, (*values, limit))
+            return within(lambda: [_row(table, row) for row in cursor.fetchmany(_PORTION)])
 
     def _after(self, table: RowTable, after: Key) -> tuple[str, tuple[object, ...]]:
         # written out, since a comparison of whole rows is not looked up in the index

@@ -118,7 +118,7 @@ def read_types(ask: Ask, table: str) -> TableTypes:
     return TableTypes(keys, {row[0]: row[3] for row in ask(_COLUMNS, (table,))})
 
 
-def _key_type(  # noqa: PLR0913, PLR0917 - a row of the catalog
+def _key_type(
     table: str,
     column: str,
     kind: str,
@@ -171,7 +171,7 @@ def _obstacle(kind: str, engine: str | None) -> str:
     return ""
 
 
-def _column(  # noqa: PLR0913, PLR0917 - a row of the catalog
+def _column(
     column: str, declared: str, kind: str, charset: str | None, width: int | None, nullable: str, generated: str | None,
     *, json: bool,
 ) -> ColumnShape:  # fmt: skip

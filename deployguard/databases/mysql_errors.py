@@ -13,7 +13,7 @@ _TOO_LONG = {1265, 1406}
 _NOT_KEPT = "nothing of the last batch was kept."
 
 
-def explained(error: pymysql.Error, where: str) -> DeployguardError:  # noqa: PLR0911 - one line per kind
+def explained(error: pymysql.Error, where: str) -> DeployguardError:
     """An error of the driver without what it may quote of a row.
 
     Args:

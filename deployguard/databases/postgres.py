@@ -6,13 +6,14 @@ Isolation Level", runtime-config-query, runtime-config-client, libpq-connect.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from itertools import islice
 from typing import Any
 
 import psycopg
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from deployguard.databases.base import PREFIX, Checkpoint, Identity, Key, Row, RowTable, TableShape
+from deployguard.databases.base import PREFIX, Checkpoint, Identity, Key, Row, RowTable, TableShape, within
 from deployguard.databases.postgres_catalog import KeyType, key_types, read_shape, read_tables
 from deployguard.databases.postgres_errors import explained
 from deployguard.databases.postgres_swap import PostgresBatch, name
@@ -27,6 +28,7 @@ _STATEMENT = 900
 _IDLE = 60
 """Seconds that a batch may stand idle: if this machine hangs, its locks go."""
 _ROWS_AT_ONCE = 500
+_PORTION = 50 if psycopg.capabilities.has_stream_chunked() else 1
 
 # A page or batch finds its rows by the key. The planner, which knows nothing of our temporary
 # table, now and then prefers to read the whole table for each batch; these leave it no other way.
@@ -186,7 +188,14 @@ class Postgres:
         if after is not None:
             where = f"WHERE ({keys}) > ({', '.join(kind.value for kind in self._types(table))})"
         query = f"SELECT {self._columns(table)} FROM {name(table.name)} AS t {where} ORDER BY {keys} LIMIT %s"
-        return [_row(table, found) for found in self._all(query, (*(after or ()), limit))]
+        with self._explaining():
+            # in portions, where libpq can; a stream that is not read to its end is cancelled
+            cursor = self._live().cursor(binary=True)
+            stream = cursor.stream(query.encode(), (*(after or ()), limit), size=_PORTION)
+            try:
+                return within(lambda: [_row(table, row) for row in islice(stream, _PORTION)])
+            finally:
+                stream.close()  # type: ignore[attr-defined]  # it is a generator
 
     def rows(self, table: RowTable, keys: Sequence[Key]) -> list[Row]:
         """The rows of some keys, as they are now."""

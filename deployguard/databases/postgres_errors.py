@@ -10,7 +10,7 @@ _TURNED_AWAY = ("password", "authentication", "pg_hba.conf", "does not exist", "
 _NOT_KEPT = "nothing of the last batch was kept."
 
 
-def explained(error: psycopg.Error, where: str) -> DeployguardError:  # noqa: PLR0911 - one line per kind
+def explained(error: psycopg.Error, where: str) -> DeployguardError:
     """An error of the driver without what it may quote of a row.
 
     Args:

@@ -8,7 +8,7 @@ import re
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
@@ -24,12 +24,14 @@ from deployguard.databases.base import (
     RowTable,
     TableShape,
     Value,
+    within,
 )  # fmt: skip
 from deployguard.databases.state import TABLES, dump_key, load_key, only_number, require_fence
 from deployguard.errors import ConnectionLost, DeployguardError, Refused, StepFailed
 
 _BUSY = 30.0
 """Seconds to wait for another writer."""
+_PORTION = 50
 _WIDTH = re.compile(r"\((\d+)\)")
 _STATE = f"""
 CREATE TABLE IF NOT EXISTS {PREFIX}fence (id INTEGER PRIMARY KEY CHECK (id = 1), fence INTEGER NOT NULL);
@@ -244,8 +246,8 @@ class Sqlite:
         keys = ", ".join(map(_name, table.key))
         where = f"WHERE ({keys}) > ({', '.join('?' * len(table.key))})" if after is not None else ""
         sql = f"SELECT {_columns(table)} FROM {_name(table.name)} {where} ORDER BY {keys} LIMIT ?"
-        with self._explaining():
-            return [_row(table, found) for found in self._connection.execute(sql, (*(after or ()), limit)).fetchall()]
+        with self._explaining(), closing(self._connection.execute(sql, (*(after or ()), limit))) as cursor:
+            return within(lambda: [_row(table, found) for found in cursor.fetchmany(_PORTION)])
 
     def rows(self, table: RowTable, keys: Sequence[Key]) -> list[Row]:
         """The rows of some keys, as they are now."""
