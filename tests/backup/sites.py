@@ -8,6 +8,7 @@ import sys
 import textwrap
 import time
 import traceback
+import warnings
 from contextlib import contextmanager
 
 ODD_NAME = 'or"der\n?=%--` 表'
@@ -95,7 +96,10 @@ def writing(path, pause=0.0):
 
 def killed(work, *, after=None, at_event=None):
     """Do the work in a process that is killed after some seconds, or at its n-th file operation; True if it was."""
-    pid = os.fork()
+    with warnings.catch_warnings():
+        # Python 3.12 warns of threads that are not there in the child; ours begins nothing that needs them
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pid = os.fork()
     if pid == 0:
         try:
             if at_event is not None:

@@ -3,6 +3,7 @@
 import os
 import random
 import threading
+import time
 from dataclasses import replace
 from io import BytesIO
 
@@ -354,11 +355,14 @@ def _kills(product, store, site, server, rounds):
     dice, name = random.Random(4), name_of(site)
     backup = take(product, store, ORDER)
     people, outcomes = look(server, name), set()
+    begun = time.monotonic()
+    restore(product, backup, store)
+    span = time.monotonic() - begun
     for _ in range(rounds):
         site.run("UPDATE person SET note = 'token'")
         before = databases(server)
 
-        killed(lambda: restore(product, backup, store), after=dice.uniform(0.05, 1.2))
+        killed(lambda: restore(product, backup, store), after=span * dice.uniform(0.1, 1.2))
 
         found = look(server, name)
         whole = found == people

@@ -3,6 +3,7 @@
 import os
 import random
 import threading
+import time
 from dataclasses import replace
 
 import psycopg
@@ -343,13 +344,15 @@ def _kills(product, store, site, server, rounds):
     backup = take(product, store, ORDER)
     people = look(server, name)
     site.close()
-    outcomes = set()
+    begun = time.monotonic()
+    restore(product, backup, store)
+    span, outcomes = time.monotonic() - begun, set()
     for _ in range(rounds):
         with server.connect(name) as connection:
             connection.execute("UPDATE person SET name = 'token'")
         before = databases(server)
 
-        killed(lambda: restore(product, backup, store), after=dice.uniform(0.05, 1.0))
+        killed(lambda: restore(product, backup, store), after=span * dice.uniform(0.1, 1.2))
 
         found = look(server, name)
         whole = found == people
