@@ -88,9 +88,17 @@ class Refused(DeployguardError):
 
 
 class Waiting(DeployguardError):
-    """The run waits for a person or a time; it can be resumed later."""
+    """The run waits for a person or a time; it can be resumed later.
+
+    Attributes:
+        until: when it makes sense to look again, as ISO 8601 in UTC; "" where nobody knows.
+    """
 
     exit_code = 4
+
+    def __init__(self, message: str, *, hint: str = "", until: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.until = until
 
 
 class NeedsPerson(DeployguardError):
@@ -113,6 +121,12 @@ class LeaseLost(DeployguardError):
 
 class Interrupted(DeployguardError):
     """The run was asked to stop and did so at a safe point; resume continues it."""
+
+    exit_code = 7
+
+
+class NotRecorded(DeployguardError):
+    """The journal's disk refused an event: nothing more is done, and resume goes on from what is on record."""
 
     exit_code = 7
 

@@ -49,6 +49,7 @@ app = typer.Typer(
 
 def _register() -> None:
     from deployguard.cli import (
+        approve,
         backup,
         check,
         data,
@@ -66,6 +67,8 @@ def _register() -> None:
 
     for module in (check, schema, preflight, plan, deploy, rollback, runs, show, report, version):
         app.command(module.__name__.rpartition(".")[2])(module.command)
+    app.command()(approve.approve)
+    app.command()(approve.reject)
     app.add_typer(keys.app, name="keys")
     app.add_typer(data.app, name="data")
     app.add_typer(backup.app, name="backup")

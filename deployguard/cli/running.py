@@ -67,7 +67,7 @@ def carry_out(
         show_plan(console, plan, target_for(file, plan, make=False))
         return
     target = target_for(file, plan, make=True)
-    _ask(console, f"Deploy {runbook.spec.name} to {plan.environment} ({_where(target)})?", yes=yes)
+    ask_person(console, f"Deploy {runbook.spec.name} to {plan.environment} ({_where(target)})?", yes=yes)
     with open_journal(target.home) as journal, _stop(console) as stop:
         session = Session(plan, target, journal, Watcher(console), stop, ask=_asker(console))
         _conclude(console, session, lambda: deploy(session))
@@ -123,7 +123,7 @@ def back(
     plan = plan_of_run(file, before, None, accept=True) if not file.exists() else _recorded_plan(file, before)
     target = target_for(file, plan, make=True)
     _same_target(before, target)
-    _ask(console, f"Roll back run {before.id} in {before.environment} ({_where(target)})?", yes=yes)
+    ask_person(console, f"Roll back run {before.id} in {before.environment} ({_where(target)})?", yes=yes)
     with open_journal(target.home) as journal, _stop(console) as stop:
         session = Session(plan, target, journal, Watcher(console), stop)
         _conclude(console, session, lambda: undo(session, before, to=to, via=via), asked_to_undo=True)
@@ -153,7 +153,12 @@ def _where(target: Target) -> str:
     return f"{found.engine} {found.version}, database {found.database}, host {found.host}, server {found.server_id}"
 
 
-def _ask(console: Console, question: str, *, yes: bool) -> None:
+def ask_person(console: Console, question: str, *, yes: bool) -> None:
+    """Go on only with a yes.
+
+    Raises:
+        Refused: somebody said no, or nobody is there to ask.
+    """
     if not console.confirm(question, yes=yes):
         raise Refused("nobody said yes", hint="Look at the target, then add --yes where there is no terminal to ask.")
 

@@ -1,7 +1,7 @@
 """Starting, resuming and rolling back a run: who holds the environment, and how the run ended."""
 
-import getpass
 import os
+import pwd
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,13 +14,14 @@ from deployguard.engine.execute import Run, execute_steps
 from deployguard.engine.observe import Nobody, Observer
 from deployguard.engine.plan import Plan
 from deployguard.engine.preflight import run_checks
-from deployguard.engine.rollback import roll_back
+from deployguard.engine.rollback import roll_back, steps_to_undo
 from deployguard.engine.stop import Stop
 from deployguard.errors import (
     DeployguardError,
     Interrupted,
     LeaseLost,
     NeedsPerson,
+    NotRecorded,
     Refused,
     StepFailed,
     UsageError,
@@ -30,7 +31,7 @@ from deployguard.journal import events as e
 from deployguard.journal.base import Journal
 from deployguard.journal.lock import EnvironmentLock
 from deployguard.journal.state import RunState, fold
-from deployguard.process import started
+from deployguard.process import end_leftover, end_orphans, started
 from deployguard.steps.base import Target
 
 EXIT = {
@@ -48,8 +49,14 @@ UNFINISHED = frozenset({"running", "waiting", "interrupted", "failed", "rollback
 
 
 def who() -> str:
-    """The person at the keyboard, as far as the system knows."""
-    return os.environ.get("SUDO_USER") or getpass.getuser()
+    """The person at the keyboard, as the kernel knows them; behind sudo, as sudo says."""
+    uid = os.getuid()
+    if uid == 0 and (person := os.environ.get("SUDO_USER")):
+        return person
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
 
 
 @dataclass
@@ -88,6 +95,12 @@ def latest(journal: Journal, environment: str) -> RunState | None:
     return runs[-1] if runs else None
 
 
+def unfinished(journal: Journal, environment: str) -> RunState | None:
+    """The newest run of an environment that must be gone on with or undone before another begins."""
+    runs = fold(journal.records()).values()
+    return next((r for r in reversed(runs) if r.environment == environment and r.state in UNFINISHED), None)
+
+
 def new_run_id(target: Target) -> str:
     """An id that sorts by time and says where."""
     return f"{target.environment}-{target.clock.now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
@@ -102,8 +115,8 @@ def deploy(session: Session) -> RunState:
     """
     run_id = new_run_id(session.target)
     with _held(session, run_id) as lock:
-        before = latest(session.journal, session.target.environment)
-        if before is not None and before.state in UNFINISHED:
+        before = unfinished(session.journal, session.target.environment)
+        if before is not None:
             raise Refused(
                 f"run {before.id} in {before.environment} is unfinished ({before.state})",
                 hint="Run 'deployguard deploy --resume' to go on with it, or 'deployguard rollback' to undo it.",
@@ -111,10 +124,7 @@ def deploy(session: Session) -> RunState:
         session.journal.append(run_id, _beginning(session))
         run = Run(run_id, session.plan, session.target, session.journal, lock, 0, session.observer, session.stop)
         session.observer.recorded(next(iter(session.journal.records(run_id))))
-        if not _checked(run, session):
-            return _finish(run, "refused", "a check said no; nothing was changed")
-        _take_lease(run)
-        return _carry_on(run, session)
+        return _from_the_checks(run, session)
 
 
 def resume(session: Session, before: RunState) -> RunState:
@@ -127,8 +137,13 @@ def resume(session: Session, before: RunState) -> RunState:
     with _held(session, before.id) as lock:
         run = Run(before.id, session.plan, session.target, session.journal, lock, 0, session.observer, session.stop)
         _check_decisions(run, session)
+        resumed = e.RunResumed(actor=session.actor, host=os.uname().nodename, accepted=_accepted(session, before))
+        if before.fence == 0 and before.rolling_back is None:
+            run.record(resumed)
+            return _from_the_checks(run, session)
         _take_lease(run)
-        run.record(e.RunResumed(actor=session.actor, host=os.uname().nodename, accepted=_accepted(session, before)))
+        run.record(resumed)
+        _clean_up(run)
         for step, decision in session.decisions.items():
             run.record(e.DecisionTaken(step=step, decision=decision, who=session.actor, why=session.why))
         if before.rolling_back is not None:
@@ -141,8 +156,36 @@ def undo(session: Session, before: RunState, *, to: str | None, via: str) -> Run
     """Roll a run back because a person asked for it."""
     with _held(session, before.id) as lock:
         run = Run(before.id, session.plan, session.target, session.journal, lock, 0, session.observer, session.stop)
+        steps_to_undo(run, to=to, via=via)  # an unknown step is said before anything is recorded
         _take_lease(run)
+        _clean_up(run)
         return _roll_back(run, session, "a person asked for it", to=to, via=via)
+
+
+def _from_the_checks(run: Run, session: Session) -> RunState:
+    """A run that has changed nothing yet: all checks, the lease, the steps."""
+    try:
+        passed = _checked(run, session)
+    except Interrupted as error:
+        return _finish(run, "interrupted", error.message)
+    if not passed:
+        return _finish(run, "refused", "a check said no; nothing was changed")
+    _take_lease(run)
+    return _carry_on(run, session)
+
+
+def _clean_up(run: Run) -> None:
+    """End what a dead engine left running, and put on record which steps it left unfinished."""
+    here = os.uname().nodename
+    for record in run.journal.records(run.id):
+        if isinstance(record.event, e.LeaseTaken) and record.event.host == here:
+            end_orphans(record.event.pid, record.event.pid_started, grace=10.0)
+    for step in [s for s in run.state.steps.values() if s.state == "running" or s.process is not None]:
+        if step.process is not None:
+            end_leftover(*step.process, grace=10.0)
+        if step.state == "running":
+            reason = "found unfinished: the process that ran it is gone"
+            run.record(e.StepInterrupted(step=step.id, reason=reason))
 
 
 @contextmanager
@@ -190,7 +233,7 @@ def _beginning(session: Session) -> e.RunStarted:
         steps=[
             {
                 "id": s.id, "uses": s.uses, "summary": s.spec.summary or (s.kind.__doc__ or "").split("\n")[0],
-                "idempotent": s.kind.idempotent, "rollback": _undo_name(s),
+                "check": s.kind.check, "idempotent": s.kind.idempotent, "rollback": _undo_name(s),
             }
             for s in plan.steps
         ],
@@ -206,7 +249,7 @@ def _undo_name(step: Any) -> str | None:  # noqa: ANN401
 def _checked(run: Run, session: Session) -> bool:
     passed = True
     others = [r for i, r in fold(session.journal.records()).items() if i != run.id]
-    for verdict in run_checks(session.plan, session.target, others, run.observer.progressed):
+    for verdict in run_checks(session.plan, session.target, others, run.observer.progressed, run.stop.now):
         run.record(
             e.CheckFinished(
                 check=verdict.id, uses=verdict.uses, status=verdict.status, summary=verdict.summary,
@@ -219,11 +262,17 @@ def _checked(run: Run, session: Session) -> bool:
 
 
 def _check_decisions(run: Run, session: Session) -> None:
-    for step in session.decisions:
+    for step, decision in session.decisions.items():
         state = run.state.steps.get(step)
         if state is None:
             raise UsageError(f"--decide {step}: the run has no such step", hint=f"Steps: {', '.join(run.state.steps)}.")
-        if state.state not in {"interrupted", "running", "failed"}:
+        if state.state == "waiting" and decision == "skip":
+            if not session.why:
+                raise UsageError(
+                    f"--decide {step}=skip passes over a gate: that needs a reason",
+                    hint="Add --why; it stands at the top of the report.",
+                )
+        elif state.state not in {"interrupted", "running", "failed"}:
             raise UsageError(
                 f"--decide {step}: the step is {state.state}, there is nothing to decide",
                 hint="'deployguard show' says which steps need a decision.",
@@ -246,7 +295,7 @@ def _carry_on(run: Run, session: Session) -> RunState:
     except NeedsPerson as error:
         _finish(run, "failed", error.message)
         raise
-    except LeaseLost:
+    except (LeaseLost, NotRecorded):
         raise
     except StepFailed as error:
         return _after_failure(run, session, error)
@@ -254,7 +303,8 @@ def _carry_on(run: Run, session: Session) -> RunState:
 
 
 def _after_failure(run: Run, session: Session, error: StepFailed) -> RunState:
-    failed = next((p for p in run.plan.steps if run.state.steps[p.id].state == "failed"), None)
+    # the last one: those before it that failed were allowed to
+    failed = next((p for p in reversed(run.plan.steps) if run.state.steps[p.id].state == "failed"), None)
     policy = (failed.spec.on_failure if failed else None) or run.plan.target.on_failure
     if policy == "ask":
         policy = session.ask(error) if session.ask is not None else "stop"

@@ -20,12 +20,13 @@ from deployguard.engine.observe import Guarded, Nobody, Observer
 from deployguard.engine.plan import Plan, PlannedStep
 from deployguard.engine.retry import attempts
 from deployguard.engine.stop import Stop
-from deployguard.engine.target import rendered_environment
+from deployguard.engine.target import rendered_environment, working_folder
 from deployguard.errors import (
     DeployguardError,
     Interrupted,
     LeaseLost,
     NeedsPerson,
+    NotRecorded,
     Refused,
     StepFailed,
     StepTimedOut,
@@ -35,10 +36,10 @@ from deployguard.journal import events as e
 from deployguard.journal.base import Journal, Record
 from deployguard.journal.lock import EnvironmentLock
 from deployguard.journal.state import RunState, StepState, advance
-from deployguard.process import Result, base_environment, end_leftover, run
+from deployguard.process import Result, base_environment, run
 from deployguard.runbook.expressions import ExpressionError, render
 from deployguard.secret import Secret
-from deployguard.steps.base import Context, Outcome, Progress, Step, Target, show
+from deployguard.steps.base import Answer, Context, Outcome, Progress, Step, Target, show
 
 
 @dataclass
@@ -87,6 +88,7 @@ class Run:
         known = {n: self.target.secrets.get(n) for n in self._wanted(planned)}
         env = rendered_environment(planned.spec.env, names, known)
         env |= _files(planned, names, known, folder)
+        place = working_folder(self.target.directory, planned.spec.cwd, names)
         deadline = time.monotonic() + planned.spec.timeout if planned.spec.timeout is not None else None
 
         def pulse(progress: Progress) -> None:
@@ -98,7 +100,7 @@ class Run:
                 )
 
         def command(argv: Sequence[str], *, cwd: Path, env: Mapping[str, str | Secret]) -> Result:
-            return self._command(planned, argv, cwd, env, folder, deadline)
+            return self._command(planned, argv, place if cwd == self.target.directory else cwd, env, folder, deadline)
 
         def sample(condition: str, ok: bool, value: str, elapsed: float) -> None:
             self.record(e.Sampled(step=planned.id, condition=condition, ok=ok, value=value, elapsed=elapsed))
@@ -106,14 +108,40 @@ class Run:
         return Context(
             target=self.target, run=self.id, step=planned.id, fence=self.fence, pulse=pulse, run_command=command,
             began=datetime.fromisoformat(self.state.at).timestamp(), before=mine.before, folder=folder, env=env,
-            sample=sample,
+            sample=sample, answers=self._answers(planned.id), starter=self.state.started.actor,
             watched=self.state.watched.get(planned.id, 0.0),
+        )  # fmt: skip
+
+    def _answers(self, step: str) -> tuple[Answer, ...]:
+        started = self.state.started
+        return tuple(
+            Answer(
+                given.verdict, given.who, given.why, datetime.fromisoformat(at),
+                current=(given.plan_digest, given.commit, given.target)
+                == (self.plan.digest, self.plan.commit, started.target),
+            )
+            for at, given in self.state.answers
+            if given.step == step
         )  # fmt: skip
 
     def safe_point(self) -> None:
         """Stop here if asked to, or if the environment is no longer ours."""
         self.stop.check()
         self.lock.require()
+
+    def pause(self, step: str) -> Callable[[float], None]:
+        """Waiting between two attempts of a step, with a safe point twice a second."""
+
+        def wait(seconds: float) -> None:
+            clock = self.target.clock
+            until = clock.monotonic() + seconds
+            while (left := until - clock.monotonic()) > 0:
+                note = Progress("waiting before the next attempt", 0, note=f"{left:.0f} s")
+                self.observer.progressed(step, note)
+                self.safe_point()
+                clock.sleep(min(0.5, left))
+
+        return wait
 
     def _wanted(self, planned: PlannedStep) -> list[str]:
         text = "\n".join([*planned.spec.env.values(), *planned.spec.files.values()])
@@ -190,6 +218,10 @@ def remove_files(run_: Run, planned: PlannedStep) -> None:
         (run_.target.home.run(run_.id) / f"{planned.id}.{name}").unlink(missing_ok=True)
 
 
+STOPS = (Interrupted, LeaseLost, NeedsPerson, NotRecorded, Waiting)
+"""What ends the whole run here and is nobody's failure; everything else that is foreseeable fails the step."""
+
+
 def execute_steps(run_: Run) -> None:
     """Carry out every step that is not done yet.
 
@@ -199,27 +231,45 @@ def execute_steps(run_: Run) -> None:
     """
     for planned in run_.plan.steps:
         run_.safe_point()
-        if run_.state.steps[planned.id].state not in {"succeeded", "skipped"}:
+        if not _is_over(planned, run_.state.steps[planned.id]):
             _execute_one(run_, planned)
+
+
+def _is_over(planned: PlannedStep, mine: StepState) -> bool:
+    return mine.state in {"succeeded", "skipped"} or (mine.state == "failed" and planned.spec.continue_on_error)
 
 
 def _execute_one(run_: Run, planned: PlannedStep) -> None:
     mine = run_.state.steps[planned.id]
-    if mine.state == "pending" and (reason := _skipped(run_, planned)):
-        run_.record(e.StepSkipped(step=planned.id, reason=reason))
-        return
-    step = planned.bind(run_.names())
-    context = run_.context(planned, mine)
     try:
-        if mine.had_effect and mine.state in {"running", "interrupted"}:
-            if _found_done(run_, planned, step, context, mine):
+        ready = _prepared(run_, planned, mine)
+        if ready is not None:
+            _attempts(run_, planned, *ready, mine)
+    except STOPS:
+        raise
+    except DeployguardError as error:
+        if run_.state.steps[planned.id].state == mine.state == "pending":
+            run_.record(_failed(run_, planned, 0, error, final=True, seconds=0.0))
+            if planned.spec.continue_on_error:
                 return
-        elif mine.state == "pending" and step.is_done(context):
-            run_.record(e.StepSkipped(step=planned.id, reason="already done"))
-            return
-        _attempts(run_, planned, step, context, mine)
+        raise _as_failure(error) from error
     finally:
         remove_files(run_, planned)
+
+
+def _prepared(run_: Run, planned: PlannedStep, mine: StepState) -> tuple[Step, Context] | None:
+    """The step and what it is given; None when there is nothing to do, which is then on record."""
+    if mine.state == "pending" and (reason := _skipped(run_, planned)):
+        run_.record(e.StepSkipped(step=planned.id, reason=reason))
+        return None
+    step = planned.bind(run_.names())
+    context = run_.context(planned, mine)
+    if mine.state == "interrupted":
+        return None if _found_done(run_, planned, step, context, mine) else (step, context)
+    if mine.state == "pending" and step.is_done(context):
+        run_.record(e.StepSkipped(step=planned.id, reason="already done"))
+        return None
+    return step, context
 
 
 def _skipped(run_: Run, planned: PlannedStep) -> str:
@@ -237,10 +287,6 @@ def _skipped(run_: Run, planned: PlannedStep) -> str:
 
 def _found_done(run_: Run, planned: PlannedStep, step: Step, context: Context, mine: StepState) -> bool:
     """Decide about a step that was begun and has no end on record; True when it needs no more work."""
-    if mine.process is not None:
-        end_leftover(*mine.process, grace=10.0)
-    if mine.state == "running":
-        run_.record(e.StepInterrupted(step=planned.id, reason="found unfinished: the process that ran it is gone"))
     if mine.decision == "retry" or step.repeatable():
         return False
     done = step.is_done(context)
@@ -256,41 +302,38 @@ def _found_done(run_: Run, planned: PlannedStep, step: Step, context: Context, m
 
 
 def _attempts(run_: Run, planned: PlannedStep, step: Step, context: Context, mine: StepState) -> None:
-    retrying = attempts(planned.spec.retry, run_.target.clock, _pause(run_, planned))
+    clock, number, begun = run_.target.clock, mine.attempts, run_.target.clock.monotonic()
+    first = number + 1
     capture = mine.before or step.capture(context)
-    number = mine.attempts
+
+    def once() -> None:
+        nonlocal number, begun
+        number, begun = number + 1, clock.monotonic()
+        # each attempt has the step's whole time
+        given = context if number == first else run_.context(planned, run_.state.steps[planned.id])
+        _attempt(run_, planned, step, replace(given, before=capture), number)
+
+    def failed(error: DeployguardError, *, final: bool = False) -> None:
+        run_.record(_failed(run_, planned, number, error, final=final, seconds=clock.monotonic() - begun))
+
     try:
-        for attempt in retrying:
-            with attempt:
-                number += 1
-                last = attempt.retry_state.attempt_number >= planned.spec.retry.attempts
-                _attempt(run_, planned, step, context, number, capture, last=last)
-    except StepFailed:
+        attempts(planned.spec.retry, clock, run_.pause(planned.id), failed)(once)
+    except STOPS:
+        raise
+    except DeployguardError as error:
+        failed(error, final=True)
         if not planned.spec.continue_on_error:
-            raise
+            raise _as_failure(error) from error
 
 
-def _pause(run_: Run, planned: PlannedStep) -> Callable[[float], None]:
-    def pause(seconds: float) -> None:
-        until = run_.target.clock.monotonic() + seconds
-        while (left := until - run_.target.clock.monotonic()) > 0:
-            run_.observer.progressed(planned.id, Progress("waiting before the next attempt", 0, note=f"{left:.0f} s"))
-            run_.safe_point()
-            run_.target.clock.sleep(min(0.5, left))
-
-    return pause
-
-
-def _attempt(
-    run_: Run, planned: PlannedStep, step: Step, context: Context, number: int, capture: dict[str, Any], *, last: bool
-) -> None:
-    context = replace(context, before=capture)
+def _attempt(run_: Run, planned: PlannedStep, step: Step, context: Context, number: int) -> None:
     begun = run_.target.clock.monotonic()
     run_.record(
         e.StepStarted(
-            step=planned.id, uses=planned.uses, attempt=number, commands=_commands(step, context), before=capture
+            step=planned.id, uses=planned.uses, attempt=number, commands=_commands(step, context),
+            before=dict(context.before),
         )
-    )
+    )  # fmt: skip
     try:
         outcome = step.execute(context)
         _refuse_failed_check(outcome)
@@ -298,17 +341,13 @@ def _attempt(
         run_.record(e.StepInterrupted(step=planned.id, reason=error.message))
         raise
     except Waiting as error:
-        run_.record(e.StepWaiting(step=planned.id, reason=error.message))
+        run_.record(e.StepWaiting(step=planned.id, reason=error.message, until=error.until or None))
         raise
-    except LeaseLost:
-        raise
-    except DeployguardError as error:
-        final = last or not isinstance(error, StepFailed)
-        run_.record(_failed(run_, planned, number, error, final=final, seconds=run_.target.clock.monotonic() - begun))
-        if isinstance(error, StepFailed):
-            raise
-        raise StepFailed(error.message, hint=error.hint) from error
     run_.record(_finished(run_, planned, number, outcome, run_.target.clock.monotonic() - begun))
+
+
+def _as_failure(error: DeployguardError) -> StepFailed:
+    return error if isinstance(error, StepFailed) else StepFailed(error.message, hint=error.hint)
 
 
 def _refuse_failed_check(outcome: Outcome) -> None:

@@ -1,6 +1,6 @@
 """Runbook + environment → Plan. Pure: what is not given is not known."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import Any
@@ -143,7 +143,8 @@ def make_plan(
     checks = [
         _planned(runbook, ("preflight", i), s, kinds, names, problems) for i, s in enumerate(runbook.spec.preflight)
     ]
-    steps = [_planned(runbook, ("steps", i), s, kinds, names, problems) for i, s in enumerate(runbook.spec.steps)]
+    steps = [*_required(runbook, environment, kinds, names, problems)]
+    steps += [_planned(runbook, ("steps", i), s, kinds, names, problems) for i, s in enumerate(runbook.spec.steps)]
     _render_or(problems, runbook, target.directory, ("environments", environment, "directory"), names)
     if problems:
         raise RunbookError(problems)
@@ -157,6 +158,20 @@ def make_plan(
     return Plan(
         runbook, environment, tuple(c for c in checks if c), tuple(planned), digest, names, commit, settings, selection
     )
+
+
+def _required(
+    runbook: LoadedRunbook, environment: str, kinds: Kinds, names: Mapping[str, Any], problems: list[Problem]
+) -> Iterator[PlannedStep | None]:
+    """The gates that an environment puts before the runbook's own steps."""
+    requires, base = runbook.spec.environments[environment].requires, ("environments", environment, "requires")
+    if requires.approvals:
+        asked = {"count": requires.approvals, "by": list(requires.approvers)}
+        spec = StepSpec(id="required-approval", uses="gate.approval", **{"with": asked})
+        yield _planned(runbook, (*base, "approvals"), spec, kinds, names, problems)
+    if requires.window is not None:
+        spec = StepSpec(id="required-window", uses="gate.window", **{"with": {"window": requires.window}})
+        yield _planned(runbook, (*base, "window"), spec, kinds, names, problems)
 
 
 def known_names(

@@ -60,7 +60,7 @@ class RunStarted(Event):
     definition: JSON = field(default_factory=dict)
     """The runbook as read (expressions unrendered, so no secret in it), with its file name under "file"."""
     steps: list[JSON] = field(default_factory=list)
-    """The plan, in order: id, uses, summary, commands, idempotent, rollback (a kind's name or None)."""
+    """The plan, in order: id, uses, summary, check, idempotent, rollback (a kind's name or None)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,6 +187,20 @@ class DecisionTaken(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class AnswerGiven(Event):
+    """A person answered a gate that waits: for exactly this plan, commit and target."""
+
+    step: str
+    verdict: str
+    """`approve` or `reject`."""
+    who: str
+    why: str = ""
+    plan_digest: str = ""
+    commit: str | None = None
+    target: JSON | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Sampled(Event):
     """One observation of a monitor's condition."""
 
@@ -218,6 +232,8 @@ class CompensationStarted(Event):
     attempt: int
     commands: list[str] = field(default_factory=list)
     before: JSON = field(default_factory=dict)
+    settling: bool = False
+    """After every step is undone: once more, for what the outgoing code wrote meanwhile."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,6 +5,7 @@ damaged journal.
 
     pending      → running        intent recorded
     pending      → skipped        already done, condition false, or not selected
+    pending      → failed         could not be begun: what it depends on is not there
     running      → succeeded      effect complete
     running      → failed         gave up
     running      → interrupted    stopped at a safe point, or found unfinished
@@ -29,7 +30,7 @@ from deployguard.journal import events as e
 from deployguard.journal.base import Record
 
 ALLOWED: dict[str, frozenset[str]] = {
-    "pending": frozenset({"running", "skipped"}),
+    "pending": frozenset({"running", "skipped", "failed"}),
     "running": frozenset({"running", "succeeded", "failed", "interrupted", "waiting", "compensating"}),
     "waiting": frozenset({"running", "skipped", "failed", "compensating", "interrupted", "waiting"}),
     "interrupted": frozenset({"running", "succeeded", "skipped", "compensating", "interrupted", "waiting", "failed"}),
@@ -68,6 +69,15 @@ class StepState:
     """Pid and start time of a command that had no end in the record."""
     had_effect: bool = False
     """Whether an intent was ever recorded that has not been compensated since."""
+    settling: bool = False
+    """Whether the undo begun last is the second one, after every step was undone."""
+    settled: bool = False
+    """Whether that second undo is complete."""
+
+    @property
+    def to_undo(self) -> bool:
+        """Whether there may be something to undo: an effect, or an undo that was begun and not ended."""
+        return self.had_effect or self.state in {"compensating", "stuck"}
 
 
 @dataclass(frozen=True)
@@ -85,6 +95,8 @@ class RunState:
     steps: dict[str, StepState] = field(default_factory=dict)
     checks: tuple[e.CheckFinished, ...] = ()
     decisions: tuple[e.DecisionTaken, ...] = ()
+    answers: tuple[tuple[str, e.AnswerGiven], ...] = ()
+    """Answers to gates, each with the time it was given."""
     rolling_back: e.RollbackStarted | None = None
     waiting_for: tuple[e.StepWaiting, ...] = ()
     watched: dict[str, float] = field(default_factory=dict)
@@ -129,7 +141,7 @@ def _begin(record: Record, event: e.RunStarted) -> RunState:
     return RunState(id=record.run, started=event, at=record.at, steps=steps)
 
 
-def _apply(run: RunState, record: Record) -> RunState:
+def _apply(run: RunState, record: Record) -> RunState:  # noqa: C901 - one arm per event, flat on purpose
     event = record.event
     match event:
         case e.LeaseTaken():
@@ -137,7 +149,8 @@ def _apply(run: RunState, record: Record) -> RunState:
         case e.LeaseReleased():
             return replace(run, holder=None)
         case e.CheckFinished():
-            return replace(run, checks=(*run.checks, event))
+            # resumed before it took its lease, a run checks again: the newest verdict counts
+            return replace(run, checks=(*(c for c in run.checks if c.check != event.check), event))
         case e.RunResumed():
             return replace(run, state="running", reason="", ended=None, waiting_for=())
         case e.RunFinished():
@@ -147,6 +160,8 @@ def _apply(run: RunState, record: Record) -> RunState:
         case e.DecisionTaken():
             run = replace(run, decisions=(*run.decisions, event))
             return _decide(run, event, record)
+        case e.AnswerGiven():
+            return replace(run, answers=(*run.answers, (record.at, event)))
         case e.Sampled():
             return replace(run, watched={**run.watched, event.step: event.elapsed})
         case e.StepWaiting():
@@ -197,9 +212,10 @@ def _apply_to_step(run: RunState, record: Record) -> RunState:  # noqa: C901 - o
         case e.StepWaiting():
             return _move(run, record, replace(step, summary=event.reason), "waiting")
         case e.CompensationStarted():
-            return _move(run, record, replace(step, undo_attempts=step.undo_attempts + 1), "compensating")
+            begun = replace(step, undo_attempts=event.attempt, settling=event.settling, settled=False)
+            return _move(run, record, begun, "compensating")
         case e.CompensationFinished():
-            undone = replace(step, summary=event.summary, had_effect=False, process=None)
+            undone = replace(step, summary=event.summary, had_effect=False, process=None, settled=step.settling)
             return _move(run, record, undone, "compensated")
         case e.CompensationFailed():
             return _move(run, record, replace(step, summary=event.error, hint=event.left, process=None), "stuck")

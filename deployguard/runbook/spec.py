@@ -58,6 +58,12 @@ class Requires(Part):
     """An environment in which the same commit and runbook succeeded."""
     within: Duration = 7 * 86400.0
     """How old that success may be."""
+    approvals: Annotated[int, Field(ge=0, le=20)] = 0
+    """How many people must approve each run, before its first step."""
+    approvers: list[str] = []
+    """Who may; anybody but the starter where nobody is named."""
+    window: str | None = None
+    """When steps may begin: `Mon-Thu 09:00-16:00 Europe/Berlin`."""
 
 
 class Environment(Part):

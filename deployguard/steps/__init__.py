@@ -15,6 +15,12 @@ from deployguard.steps.encryption_plan import EncryptionPlan
 from deployguard.steps.encryption_readiness import EncryptionReadiness
 from deployguard.steps.encryption_rotate import EncryptionRotate
 from deployguard.steps.encryption_verify import EncryptionVerify
+from deployguard.steps.gate_approval import GateApproval
+from deployguard.steps.gate_command import GateCommand
+from deployguard.steps.gate_http import GateHttp
+from deployguard.steps.gate_metric import GateMetric
+from deployguard.steps.gate_sql import GateSql
+from deployguard.steps.gate_window import GateWindow
 from deployguard.steps.git_clean import GitClean
 from deployguard.steps.git_update import GitUpdate
 from deployguard.steps.http import Http
@@ -46,6 +52,12 @@ KINDS: dict[str, type[Step]] = {
         EncryptionDecrypt,
         EncryptionRotate,
         EncryptionVerify,
+        GateApproval,
+        GateWindow,
+        GateCommand,
+        GateHttp,
+        GateSql,
+        GateMetric,
         Http,
         Sql,
         Log,

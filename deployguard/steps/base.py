@@ -7,6 +7,7 @@ happens, and the undo stands beside the do.
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -178,6 +179,23 @@ class Target:
 
 
 @dataclass(frozen=True)
+class Answer:
+    """What a person answered to a gate.
+
+    Attributes:
+        verdict: approve or reject.
+        at: when, in UTC.
+        current: whether it was given for the plan, the commit and the database of now.
+    """
+
+    verdict: str
+    who: str
+    why: str
+    at: datetime
+    current: bool
+
+
+@dataclass(frozen=True)
 class Context:
     """What one execution of a step is given.
 
@@ -194,6 +212,8 @@ class Context:
             masked. It raises nothing for a failing command: look at the result.
         sample: put one observation of a watched condition on record.
         watched: seconds of watching that are on record from before a restart.
+        answers: what people answered to this step, a gate, in order.
+        starter: who began the run.
     """
 
     target: Target
@@ -208,6 +228,8 @@ class Context:
     env: Mapping[str, str | Secret] = field(default_factory=dict)
     sample: Callable[[str, bool, str, float], None] = lambda *_: None
     watched: float = 0.0
+    answers: tuple[Answer, ...] = ()
+    starter: str = ""
 
     def command(
         self, argv: Sequence[str], *, cwd: Path | None = None, env: Mapping[str, str | Secret] | None = None

@@ -1,0 +1,122 @@
+"""A run that waits for a person or a time ends, keeps its place, and goes on when it is asked again."""
+
+import json
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+RUNBOOK = """
+version: 1
+name: careful
+environments:
+  production: { on_failure: rollback, requires: { approvals: 1, approvers: [grace, linus] } }
+steps:
+  - id: first
+    run: [sh, -c, "echo done >> work.txt"]
+    idempotent: true
+    rollback: { run: [rm, work.txt] }
+"""
+
+
+@pytest.fixture
+def project(tmp_path):
+    (tmp_path / "runbook.yaml").write_text(RUNBOOK)
+    return tmp_path
+
+
+@pytest.fixture
+def deployguard(project):
+    """The command, as one person or another; root behind sudo is who sudo says."""
+    if os.getuid() != 0:
+        pytest.skip("only root can be several people here")
+
+    def run(*arguments, person="ada"):
+        done = subprocess.run(
+            [sys.executable, "-m", "deployguard", *arguments, "--json"],
+            cwd=project, env={"PATH": os.environ["PATH"], "SUDO_USER": person},
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        return done.returncode, json.loads(done.stdout) if done.stdout else done.stderr
+
+    return run
+
+
+def test_a_run_waits_for_an_approval_and_goes_on_with_it(deployguard, project):
+    code, waiting = deployguard("deploy", "--yes")
+
+    assert code == 4
+    assert waiting["state"] == "waiting"
+    assert [w["step"] for w in waiting["waiting_for"]] == ["required-approval"]
+    assert not (project / "work.txt").exists()
+
+    assert deployguard("approve", waiting["run"], "--yes", "--why", "seen in staging", person="grace")[0] == 0
+    code, done = deployguard("deploy", "--resume")
+
+    assert (code, done["state"]) == (0, "succeeded")
+    assert (project / "work.txt").read_text() == "done\n"
+    assert "approved by grace" in (project / f"reports/{done['run']}.md").read_text()
+
+
+@pytest.mark.parametrize("person", ["ada", "mallory"])
+def test_neither_the_starter_nor_a_stranger_can_approve(deployguard, project, person):
+    run = deployguard("deploy", "--yes")[1]["run"]
+
+    deployguard("approve", run, "--yes", person=person)
+
+    assert deployguard("deploy", "--resume")[0] == 4
+    assert not (project / "work.txt").exists()
+
+
+def test_who_said_no_is_heard(deployguard, project):
+    run = deployguard("deploy", "--yes")[1]["run"]
+
+    deployguard("reject", run, "--yes", "--why", "not on a Friday", person="linus")
+    code, ended = deployguard("deploy", "--resume")
+
+    assert (code, ended["state"]) == (1, "rolled_back")
+    assert "rejected by linus: not on a Friday" in ended["reason"]
+
+
+def test_an_approval_of_another_plan_does_not_count(deployguard, project):
+    run = deployguard("deploy", "--yes")[1]["run"]
+    deployguard("approve", run, "--yes", person="grace")
+    (project / "runbook.yaml").write_text(RUNBOOK.replace("echo done", "echo something else"))
+
+    assert deployguard("deploy", "--resume")[0] == 3
+    assert deployguard("deploy", "--resume", "--accept-plan")[0] == 4
+
+
+def test_a_gate_can_be_passed_over_with_a_reason_that_the_report_shows(deployguard, project):
+    deployguard("deploy", "--yes")
+
+    assert deployguard("deploy", "--resume", "--decide", "required-approval=skip")[0] == 2
+    code, done = deployguard(
+        "deploy", "--resume", "--decide", "required-approval=skip", "--why", "the site is on fire", person="linus"
+    )
+
+    assert code == 0
+    report = (project / f"reports/{done['run']}.md").read_text()
+    assert "the site is on fire" in report[: report.index("## Timeline")]
+
+
+def test_there_is_nothing_to_approve_where_nothing_waits(deployguard):
+    run = deployguard("deploy", "--yes")[1]["run"]
+
+    assert deployguard("approve", run, "nonsense", "--yes", person="grace")[0] == 2
+    assert deployguard("approve", "production-1999", "--yes", person="grace")[0] == 2
+
+
+def test_a_window_says_when_it_opens(deployguard, project):
+    later = datetime.now(UTC) + timedelta(days=2)
+    window = f"{later:%a} 10:00-11:00 UTC"
+    (project / "runbook.yaml").write_text(
+        RUNBOOK.replace("{ approvals: 1, approvers: [grace, linus] }", f'{{ window: "{window}" }}')
+    )
+
+    code, waiting = deployguard("deploy", "--yes")
+
+    assert code == 4
+    assert waiting["waiting_for"][0]["until"] == f"{later:%Y-%m-%d}T10:00:00Z"
