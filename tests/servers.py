@@ -218,7 +218,7 @@ def sqlite_store(folder):
     path = folder / "site.db"
 
     def opened():
-        connection = sqlite3.connect(path, timeout=30)
+        connection = sqlite3.connect(path, timeout=30, check_same_thread=False)
         connection.execute("PRAGMA journal_mode=WAL")
         return connection
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 Value = int | float | str | bytes
 Key = tuple[Value, ...]
@@ -142,6 +142,9 @@ class Batch(Protocol):
 
 class Database(Protocol):
     """One connection to one database."""
+
+    works_elsewhere: ClassVar[bool]
+    """Whether a server does the writing, so that this process can do something else meanwhile."""
 
     def identity(self) -> Identity:
         """Which database this is, as it says itself."""

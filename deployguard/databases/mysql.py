@@ -6,7 +6,7 @@ dev.mysql.com/doc/refman/8.4/en: information-schema, innodb-locking-reads.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import pymysql
 from pymysql.constants import CLIENT
@@ -45,6 +45,8 @@ _KIND = " ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin"
 
 class Mysql:
     """A database of a MariaDB or MySQL server."""
+
+    works_elsewhere: ClassVar[bool] = True
 
     def __init__(self, where: DatabaseUrl, *, read_only: bool) -> None:
         """Connect.

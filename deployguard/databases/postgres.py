@@ -7,7 +7,7 @@ Isolation Level", runtime-config-query, runtime-config-client, libpq-connect.
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from itertools import islice
-from typing import Any
+from typing import Any, ClassVar
 
 import psycopg
 from psycopg import sql
@@ -49,6 +49,8 @@ CREATE TABLE IF NOT EXISTS {PREFIX}kept (
 
 class Postgres:
     """A PostgreSQL database; the tables are those that the user's search_path finds."""
+
+    works_elsewhere: ClassVar[bool] = True
 
     def __init__(self, where: DatabaseUrl, *, read_only: bool) -> None:
         """Connect.

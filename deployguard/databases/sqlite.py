@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import ClassVar
 from urllib.parse import quote
 
 from deployguard.databases.base import (
@@ -48,6 +49,8 @@ CREATE TABLE IF NOT EXISTS {PREFIX}kept (
 
 class Sqlite:
     """A SQLite file."""
+
+    works_elsewhere: ClassVar[bool] = False
 
     def __init__(self, path: Path, *, read_only: bool) -> None:
         """Open the file; it is never created.

@@ -1,15 +1,18 @@
 """The loop that every rewriting of rows is: passes over a table, batch by batch, until one changes nothing.
 
 A pass walks a table by its primary key. Each batch is read without a lock, worked on
-in memory, and written in one transaction together with the checkpoint and under the
-fencing token; a row whose value changed meanwhile is read again, never overwritten.
+in memory while the batch before is written, and written in one transaction together
+with the checkpoint and under the fencing token; a row whose value changed meanwhile is
+read again, never overwritten.
 Passes repeat until one changes nothing, since code that does not know of the change
 may write behind the cursor.
 """
 
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import Any
 
 from deployguard.databases.base import Change, Checkpoint, Database, Kept, Key, Row
 from deployguard.errors import StepFailed
@@ -94,15 +97,24 @@ class Passes:
         verb = f"{self.idea.verb.removesuffix('e')}ing"
         label = f"{verb} {self.work.table.name}" + (f", pass {checkpoint.number}" if checkpoint.number > 1 else "")
         meter = Meter(label, self.database.count(self.work.table.name), self.pulse)
-        while page := self.database.page(self.work.table, checkpoint.after, size.rows):
-            begun = time.monotonic()
-            checkpoint = self._batch(page, checkpoint)
-            size.took(time.monotonic() - begun)
-            meter.add(len(page), size.rows)
+        # SQLite gives way to the other thread at each row, and gets slower: there all is done in turn
+        with ThreadPoolExecutor(1) if self.database.works_elsewhere else _InTurn() as beside:
+            page, changes = self._ahead(beside, checkpoint.after, size)
+            while page:
+                # the next page is worked on in memory while the server writes this one
+                following, later = self._ahead(beside, page[-1].key, size)
+                begun = time.monotonic()
+                checkpoint = self._batch(page, changes.result(), checkpoint)
+                size.took(time.monotonic() - begun)
+                meter.add(len(page), size.rows)
+                page, changes = following, later
         return checkpoint
 
-    def _batch(self, page: list[Row], checkpoint: Checkpoint) -> Checkpoint:
-        changes = self._changes(page)
+    def _ahead(self, beside: Executor, after: Key | None, size: BatchSize) -> tuple[list[Row], Future[list[Change]]]:
+        page = self.database.page(self.work.table, after, size.rows)
+        return page, beside.submit(self._changes, page)
+
+    def _batch(self, page: list[Row], changes: list[Change], checkpoint: Checkpoint) -> Checkpoint:
         kept = self.idea.kept(page) if checkpoint.number == 1 else []
         moved = replace(checkpoint, after=page[-1].key, changed=checkpoint.changed + len(changes))
         with self.database.batch(self.fence) as batch:
@@ -153,6 +165,15 @@ class Passes:
                 f"{where}: the new value has {len(new)} bytes, the column holds {width} characters",
                 hint="Widen the column with a migration, then resume: nothing of this batch was kept.",
             )
+
+
+class _InTurn(Executor):
+    """Does the work when it is given."""
+
+    def submit(self, work: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:  # noqa: ANN401 - as Executor
+        done: Future[Any] = Future()
+        done.set_result(work(*args, **kwargs))
+        return done
 
 
 def _change(row: Row, new: tuple[bytes | None, ...]) -> Change:
