@@ -14,6 +14,7 @@ from deployguard.steps.encryption_encrypt import EncryptionEncrypt
 from deployguard.steps.encryption_plan import EncryptionPlan
 from deployguard.steps.encryption_readiness import EncryptionReadiness
 from deployguard.steps.encryption_rotate import EncryptionRotate
+from deployguard.steps.encryption_usage import EncryptionUsage
 from deployguard.steps.encryption_verify import EncryptionVerify
 from deployguard.steps.gate_approval import GateApproval
 from deployguard.steps.gate_command import GateCommand
@@ -47,6 +48,7 @@ KINDS: dict[str, type[Step]] = {
         BackupCreate,
         BackupRestore,
         EncryptionReadiness,
+        EncryptionUsage,
         EncryptionPlan,
         EncryptionEncrypt,
         EncryptionDecrypt,
