@@ -29,9 +29,9 @@ from deployguard.errors import (
 )
 from deployguard.journal import events as e
 from deployguard.journal.base import Journal
-from deployguard.journal.lock import EnvironmentLock
+from deployguard.journal.lock import EnvironmentLock, about_me
 from deployguard.journal.state import RunState, fold
-from deployguard.process import end_leftover, end_orphans, started
+from deployguard.process import end_leftover, end_orphans
 from deployguard.steps.base import Target
 
 EXIT = {
@@ -191,11 +191,7 @@ def _clean_up(run: Run) -> None:
 @contextmanager
 def _held(session: Session, run_id: str) -> Iterator[EnvironmentLock]:
     target = session.target
-    about: dict[str, object] = {
-        "run": run_id, "pid": os.getpid(), "pid_started": started(os.getpid()), "host": os.uname().nodename,
-        "since": target.clock.now().isoformat(timespec="seconds").replace("+00:00", "Z"),
-    }  # fmt: skip
-    with EnvironmentLock(target.home.locks, target.environment, about=about) as lock:
+    with EnvironmentLock(target.home.locks, target.environment, about=about_me(run_id, target.clock.now())) as lock:
         yield lock
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from deployguard.engine.plan import Plan, PlannedStep
-from deployguard.engine.target import rendered_environment
-from deployguard.errors import DeployguardError, StepTimedOut
+from deployguard.engine.target import rendered_environment, working_folder
+from deployguard.errors import DeployguardError, Interrupted, StepTimedOut
 from deployguard.journal.state import RunState
 from deployguard.process import Result, base_environment, run
 from deployguard.runbook.quantities import spell
@@ -32,24 +32,38 @@ class Verdict:
 
 
 def run_checks(
-    plan: Plan, target: Target, runs: Iterable[RunState], progressed: Callable[[str, Progress], None] = lambda *_: None
+    plan: Plan,
+    target: Target,
+    runs: Iterable[RunState],
+    progressed: Callable[[str, Progress], None] = lambda *_: None,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Verdict]:
-    """Verdicts one by one, the environment's own requirements first."""
+    """Verdicts one by one, the environment's own requirements first.
+
+    Raises:
+        Interrupted: `should_stop` said so while a check's command was running.
+    """
     promoted = plan.target.requires.promoted_from
     if promoted is not None:
         line = plan.runbook.line(("environments", plan.environment, "requires", "promoted_from"))
         yield _promotion(plan, promoted, list(runs), target.clock.now(), line)
     for planned in plan.checks:
-        yield _run_check(planned, plan, target, progressed)
+        yield _run_check(planned, plan, target, progressed, should_stop)
 
 
 def _run_check(
-    planned: PlannedStep, plan: Plan, target: Target, progressed: Callable[[str, Progress], None]
+    planned: PlannedStep,
+    plan: Plan,
+    target: Target,
+    progressed: Callable[[str, Progress], None],
+    should_stop: Callable[[], bool],
 ) -> Verdict:
     begun = time.monotonic()
-    context = read_only_context(planned, plan, target, progressed)
     try:
+        context = read_only_context(planned, plan, target, progressed, should_stop)
         outcome = planned.step().execute(context)
+    except Interrupted:
+        raise
     except DeployguardError as error:
         outcome = Outcome(target.masker.mask_text(error.message), status="fail", hint=error.hint)
     return Verdict(
@@ -63,15 +77,27 @@ def read_only_context(
     plan: Plan,
     target: Target,
     progressed: Callable[[str, Progress], None] = lambda *_: None,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> Context:
     """A context without lease and folder: for checks and previews, which write nothing."""
     known = {n: target.secrets.get(n) for n in target.secrets.names() if f"secrets.{n}" in str(planned.spec.env)}
     timeout = planned.spec.timeout if planned.spec.timeout is not None else 600.0
 
+    place = working_folder(target.directory, planned.spec.cwd, plan.names)
+
     def command(argv: list[str], *, cwd: Path, env: Mapping[str, str | Secret]) -> Result:
         # Python would leave its bytecode in a tree that must stay as it is
         quiet = {**base_environment(), "PYTHONDONTWRITEBYTECODE": "1", **env}
-        result = run(argv, cwd=cwd, env=quiet, timeout=timeout, masker=target.masker)
+        result = run(
+            argv,
+            cwd=place if cwd == target.directory else cwd,
+            env=quiet,
+            timeout=timeout,
+            masker=target.masker,
+            should_stop=should_stop,
+        )
+        if result.stopped:
+            raise Interrupted(f"{planned.id} was ended on request", hint="Run it again to have all checks made.")
         if result.timed_out:
             raise StepTimedOut(f"{planned.id} was not done in {spell(timeout)}", tail=result.tail)
         return result

@@ -2,8 +2,10 @@
 
 import random
 import re
+from collections.abc import Callable
 
-from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, stop_after_delay
+from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt
+from tenacity.stop import stop_base
 from tenacity.wait import wait_base
 
 from deployguard.clock import Clock
@@ -27,6 +29,17 @@ class _Wait(wait_base):
         return random.uniform(most / 2, most)  # noqa: S311 - spreads load, guards nothing
 
 
+class _NothingAfter(stop_base):
+    """Stops when the next attempt would begin later than `total` seconds after the first."""
+
+    def __init__(self, total: float, clock: Clock) -> None:
+        self._until = clock.monotonic() + total
+        self._clock = clock
+
+    def __call__(self, retry_state: RetryCallState) -> bool:
+        return self._clock.monotonic() + retry_state.upcoming_sleep >= self._until
+
+
 def is_retried(policy: Retry, error: BaseException) -> bool:
     """Whether the policy has another attempt follow this failure."""
     if not isinstance(error, StepFailed):
@@ -45,19 +58,29 @@ def _matches(rule: str, error: StepFailed) -> bool:
     return name == "pattern" and re.search(argument, f"{error.message}\n{error.tail}") is not None
 
 
-def attempts(policy: Retry, clock: Clock, pause: "object") -> Retrying:
+def attempts(
+    policy: Retry, clock: Clock, pause: Callable[[float], None], failed: Callable[[StepFailed], None]
+) -> Retrying:
     """Attempts as the policy says; the last failure is raised as it was.
 
     Args:
         policy: how many, how far apart, which failures.
         clock: where waiting is done.
         pause: called with the seconds of each wait; it may raise to stop waiting.
+        failed: told of each failure that another attempt follows, before the wait.
     """
     stop = stop_after_attempt(policy.attempts)
+
+    def tell(state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        if isinstance(error, StepFailed):
+            failed(error)
+
     return Retrying(
-        stop=stop | stop_after_delay(policy.total) if policy.total is not None else stop,
+        stop=stop | _NothingAfter(policy.total, clock) if policy.total is not None else stop,
         wait=_Wait(policy),
         retry=retry_if_exception(lambda error: is_retried(policy, error)),
-        sleep=pause if callable(pause) else clock.sleep,
+        sleep=pause,
+        before_sleep=tell,
         reraise=True,
     )

@@ -5,12 +5,12 @@ is fixed and each undo is on record, so a rollback that is itself interrupted go
 where it stopped, and a second rollback finds nothing to do.
 """
 
-from deployguard.engine.execute import Run, log_of, remove_files
+from deployguard.engine.execute import STOPS, Run, log_of, remove_files
 from deployguard.engine.plan import PlannedStep
-from deployguard.errors import DeployguardError, Interrupted, LeaseLost, UsageError
+from deployguard.engine.retry import attempts
+from deployguard.errors import DeployguardError, UsageError
 from deployguard.journal import events as e
 from deployguard.journal.state import StepState
-from deployguard.process import end_leftover
 from deployguard.steps.base import Context, Outcome, Step
 
 
@@ -26,11 +26,15 @@ def steps_to_undo(run: Run, *, to: str | None, via: str) -> list[PlannedStep]:
     Raises:
         UsageError: there is no such step.
     """
+    return [p for p in _within(run, to) if run.state.steps[p.id].to_undo and _undo_of(p, via)]
+
+
+def _within(run: Run, to: str | None) -> list[PlannedStep]:
     ids = [planned.id for planned in run.plan.steps]
     if to is not None and to not in ids:
         raise UsageError(f"there is no step {to!r}", hint=f"Steps: {', '.join(ids)}.")
     begin = ids.index(to) + 1 if to is not None else 0
-    return [p for p in reversed(run.plan.steps[begin:]) if run.state.steps[p.id].had_effect and _undo_of(p, via)]
+    return list(reversed(run.plan.steps[begin:]))
 
 
 def _undo_of(planned: PlannedStep, via: str) -> PlannedStep | None:
@@ -46,57 +50,60 @@ def roll_back(run: Run, *, reason: str, actor: str, to: str | None = None, via: 
     """Undo a run's steps; True when nothing is left to undo.
 
     Raises:
-        Interrupted, LeaseLost: stopped on the way; a later rollback goes on.
+        Interrupted, LeaseLost, NotRecorded: stopped on the way; a later rollback goes on.
     """
     todo = steps_to_undo(run, to=to, via=via)
     run.record(e.RollbackStarted(reason=reason, actor=actor, to=to, via=via))
     complete = True
     for planned in todo:
         run.safe_point()
-        complete = _undo_one(run, planned, via) and complete
-    for planned in todo:
-        if run.state.steps[planned.id].state == "compensated":
-            complete = _settle(run, planned, via) and complete
+        complete = _undo(run, planned, via) and complete
+    for planned in _within(run, to):
+        if _is_to_settle(run.state.steps[planned.id], planned, via):
+            run.safe_point()
+            complete = _undo(run, planned, via, settling=True) and complete
     return complete
 
 
-def _undo_one(run: Run, planned: PlannedStep, via: str) -> bool:
-    mine = run.state.steps[planned.id]
-    if mine.process is not None:
-        end_leftover(*mine.process, grace=10.0)
-    return _journalled(run, planned, via, mine)
+def _is_to_settle(mine: StepState, planned: PlannedStep, via: str) -> bool:
+    own = _undo_of(planned, via) is planned and planned.kind.settle is not Step.settle
+    return own and mine.state == "compensated" and not mine.settled
 
 
-def _settle(run: Run, planned: PlannedStep, via: str) -> bool:
-    undo = _undo_of(planned, via)
-    if undo is not planned or planned.kind.settle is Step.settle:
-        return True
-    return _journalled(run, planned, via, run.state.steps[planned.id], settling=True)
-
-
-def _journalled(run: Run, planned: PlannedStep, via: str, mine: StepState, *, settling: bool = False) -> bool:
+def _undo(run: Run, planned: PlannedStep, via: str, *, settling: bool = False) -> bool:
+    """Undo one step, tried again as its policy says; False when a person is needed."""
     undo = _undo_of(planned, via) or planned
-    begun = run.target.clock.monotonic()
-    attempt = mine.undo_attempts + 1
-    run.record(e.CompensationStarted(step=planned.id, uses=undo.uses, attempt=attempt, before=mine.before))
-    context = run.context(undo, mine)
+    clock, begun = run.target.clock, run.target.clock.monotonic()
+
+    def once() -> None:
+        nonlocal begun
+        begun = clock.monotonic()
+        _compensate(run, planned, undo, settling=settling)
+
+    def failed(error: DeployguardError) -> None:
+        _record_failure(run, planned, undo, error, clock.monotonic() - begun)
+
     try:
-        step = undo.bind(run.names())
-        outcome = _outcome(step, context, own=undo is planned, settling=settling)
-    except (Interrupted, LeaseLost):
+        attempts(planned.spec.retry, clock, run.pause(planned.id), failed)(once)
+    except STOPS:
         raise
     except DeployguardError as error:
-        left = error.hint or "Undo this step by hand, then run 'deployguard rollback' again."
-        run.record(
-            e.CompensationFailed(
-                step=planned.id, error=run.target.masker.mask_text(error.message), left=left,
-                tail=getattr(error, "tail", ""), log=log_of(run, undo),
-                seconds=round(run.target.clock.monotonic() - begun, 3),
-            )
-        )  # fmt: skip
+        failed(error)
         return False
     finally:
         remove_files(run, undo)
+    return True
+
+
+def _compensate(run: Run, planned: PlannedStep, undo: PlannedStep, *, settling: bool) -> None:
+    mine = run.state.steps[planned.id]
+    begun = run.target.clock.monotonic()
+    number = mine.undo_attempts + 1
+    run.record(
+        e.CompensationStarted(step=planned.id, uses=undo.uses, attempt=number, before=mine.before, settling=settling)
+    )
+    step, context = undo.bind(run.names()), run.context(undo, mine)
+    outcome = _outcome(step, context, own=undo is planned, settling=settling)
     run.record(
         e.CompensationFinished(
             step=planned.id, summary=outcome.summary, evidence=outcome.evidence,
@@ -104,7 +111,16 @@ def _journalled(run: Run, planned: PlannedStep, via: str, mine: StepState, *, se
             seconds=round(run.target.clock.monotonic() - begun, 3),
         )
     )  # fmt: skip
-    return True
+
+
+def _record_failure(run: Run, planned: PlannedStep, undo: PlannedStep, error: DeployguardError, seconds: float) -> None:
+    left = error.hint or "Undo this step by hand, then run 'deployguard rollback' again."
+    run.record(
+        e.CompensationFailed(
+            step=planned.id, error=run.target.masker.mask_text(error.message), left=left,
+            tail=getattr(error, "tail", ""), log=log_of(run, undo), seconds=round(seconds, 3),
+        )
+    )  # fmt: skip
 
 
 def _outcome(step: Step, context: Context, *, own: bool, settling: bool) -> Outcome:

@@ -2,6 +2,7 @@
 
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Self
 
@@ -28,7 +29,8 @@ class Stop:
         """Ask once more."""
         self.requests += 1
         self.signal = self.signal or number
-        self._on_request(self.requests)
+        with suppress(OSError, ValueError, RuntimeError):  # the terminal may be gone, or in the middle of a line
+            self._on_request(self.requests)
 
     def now(self) -> bool:
         """Whether a running command is to be ended at once."""

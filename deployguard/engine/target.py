@@ -7,7 +7,7 @@ from typing import Any
 
 from deployguard.clock import Clock
 from deployguard.engine.plan import Plan
-from deployguard.errors import Refused, RunbookError
+from deployguard.errors import Refused, RunbookError, UsageError
 from deployguard.journal.home import Home
 from deployguard.masking import Masker
 from deployguard.rows.application import Application
@@ -63,6 +63,18 @@ def directory_of(runbook: LoadedRunbook, environment: str, names: Mapping[str, A
         hint = "Set the environment variable that names the working copy."
         raise RunbookError([runbook.document.problem(str(error), path, hint)]) from None
     return (runbook.file.resolve().parent / text).resolve()
+
+
+def working_folder(directory: Path, cwd: str | None, names: Mapping[str, Any]) -> Path:
+    """Where a step's commands run: its `cwd:`, from the environment's working copy.
+
+    Raises:
+        UsageError: its expression has no value.
+    """
+    try:
+        return directory if cwd is None else directory / str(render(cwd, names))
+    except ExpressionError as error:
+        raise UsageError(f"cwd: {error}", hint="Correct cwd: in the runbook.") from None
 
 
 def _rendered(plan: Plan, value: str, key: str) -> Any:  # noqa: ANN401

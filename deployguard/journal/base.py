@@ -38,7 +38,8 @@ class Journal(Protocol):
         Raises:
             LeaseLost: a later lease of the run's environment is on record. Nothing is written.
             Damaged: the journal's end is not what this process last knew it to be.
-            StepFailed: the disk refused; the event is not on record.
+            NotRecorded: the disk refused. Whether the event is on record will be known when the
+                journal is opened anew; until then this object refuses every further event.
         """
 
     def take_lease(self, run: str, environment: str, *, at_least: int) -> int:

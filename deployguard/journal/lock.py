@@ -9,12 +9,17 @@ import errno
 import fcntl
 import json
 import os
+import time
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 from urllib.parse import quote
 
 from deployguard.errors import EnvironmentHeld, LeaseLost, Refused
+from deployguard.process import started
+
+_LOOKS, _BETWEEN_LOOKS = 50, 0.02
 
 
 class EnvironmentLock:
@@ -30,7 +35,7 @@ class EnvironmentLock:
         Args:
             folder: where lock files are kept; only its owner may write there.
             environment: any text; it is quoted into a file name.
-            about: who holds it (run, host, pid, pid_started, since), for those who are refused.
+            about: who holds it, as `about_me` says it, for those who are refused.
 
         Raises:
             EnvironmentHeld: another process has it; says who, since when, and where.
@@ -64,7 +69,7 @@ class EnvironmentLock:
 
     def _held(self) -> EnvironmentHeld:
         return EnvironmentHeld(
-            f"the environment {self._environment} is held by {describe(self.holder())}",
+            f"the environment {self._environment} is held by {describe(self._present_holder())}",
             hint="Wait for it to end ('deployguard runs' shows it), or stop it there. "
             "A dead holder's lock is free at once.",
         )
@@ -76,6 +81,15 @@ class EnvironmentLock:
         except ValueError:
             return {}
         return about if isinstance(about, dict) else {}
+
+    def _present_holder(self) -> dict[str, object]:
+        # between taking the lock and writing about itself, a holder leaves what a dead one wrote, or nothing
+        for _ in range(_LOOKS):
+            about = self.holder()
+            if about and is_alive(about) is not False:
+                break
+            time.sleep(_BETWEEN_LOOKS)
+        return about
 
     def still_ours(self) -> bool:
         """Whether the path still names the file that we locked."""
@@ -95,7 +109,8 @@ class EnvironmentLock:
             )
 
     def close(self) -> None:
-        """Free the lock; the next starter has it at once."""
+        """Free the lock; the next starter has it at once, and nobody is told of a holder that is gone."""
+        os.ftruncate(self._fd, 0)
         os.close(self._fd)
 
     def __enter__(self) -> Self:
@@ -107,13 +122,27 @@ class EnvironmentLock:
         self.close()
 
 
+def about_me(run: str, since: datetime) -> dict[str, object]:
+    """What a holder writes about itself for those who are refused."""
+    return {
+        "run": run, "pid": os.getpid(), "pid_started": started(os.getpid()), "host": os.uname().nodename,
+        "since": since.isoformat(timespec="seconds").replace("+00:00", "Z"),
+    }  # fmt: skip
+
+
 def describe(about: dict[str, object]) -> str:
     """One phrase on a holder: run, process, host, since when, and whether it lives."""
     if not about:
         return "another run that is just starting"
-    alive = ""
-    if about.get("host") == os.uname().nodename:
-        alive = ", which is alive" if Path(f"/proc/{about.get('pid')}").exists() else ", which is gone"
+    alive = {True: ", which is alive", False: ", which is gone", None: ""}[is_alive(about)]
     return (
         f"run {about.get('run')} (process {about.get('pid')} on {about.get('host')}{alive}) since {about.get('since')}"
     )
+
+
+def is_alive(about: dict[str, object]) -> bool | None:
+    """Whether a holder's process lives; None when it is on another host. Another process with its number is not it."""
+    if about.get("host") != os.uname().nodename:
+        return None
+    pid = about.get("pid")
+    return isinstance(pid, int) and started(pid) == about.get("pid_started")

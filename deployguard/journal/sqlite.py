@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from deployguard.errors import Damaged, LeaseLost, StepFailed
+from deployguard.errors import Damaged, DeployguardError, LeaseLost, NotRecorded
 from deployguard.journal.base import Record
 from deployguard.journal.events import Event, LeaseTaken
 from deployguard.secret import Secret
@@ -59,6 +59,7 @@ class SqliteJournal:
         self._fences: dict[str, int] = {}
         self._environments: dict[str, str] = {}
         self._known: list[Record] = []
+        self._failed: NotRecorded | None = None
         self._connection = self._open(path)
         try:
             self._begin_chain()
@@ -70,11 +71,13 @@ class SqliteJournal:
 
     def _open(self, path: Path) -> sqlite3.Connection:
         if not path.exists():
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
-            _sync_folder(path.parent)
+            self._create(path)
         elif path.stat().st_size == 0 and self._head.exists():
             raise Damaged(f"the journal {path} is empty although events were once recorded in it", hint=_INSPECT)
-        connection = sqlite3.connect(path, isolation_level=None, timeout=30, check_same_thread=False)
+        try:
+            connection = sqlite3.connect(path, isolation_level=None, timeout=30, check_same_thread=False)
+        except sqlite3.Error as error:
+            raise self._unreadable(error) from error
         try:
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=FULL")
@@ -84,14 +87,28 @@ class SqliteJournal:
             raise self._unreadable(error) from error
         return connection
 
-    def _unreadable(self, error: sqlite3.Error) -> Exception:
+    def _create(self, path: Path) -> None:
+        try:
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+            _sync_folder(path.parent)
+        except FileExistsError:
+            return  # another process was faster; SQLite sorts out the rest
+        except OSError as error:
+            raise self._not_written(f"{path.name}: {error.strerror}") from error
+
+    def _unreadable(self, error: sqlite3.Error) -> DeployguardError:
         code = getattr(error, "sqlite_errorname", "")
-        if code in {"SQLITE_FULL", "SQLITE_IOERR_WRITE", "SQLITE_IOERR_FSYNC"} or code.startswith("SQLITE_IOERR"):
-            return StepFailed(
-                f"the journal {self._path} cannot be written ({code})",
-                hint="Free some space or mend the disk, then run 'deployguard deploy --resume'.",
-            )
+        if code.startswith(("SQLITE_IOERR", "SQLITE_FULL", "SQLITE_CANTOPEN", "SQLITE_BUSY", "SQLITE_READONLY")):
+            return self._not_written(code)
         return Damaged(f"the journal {self._path} cannot be read ({code or type(error).__name__})", hint=_INSPECT)
+
+    def _not_written(self, reason: str) -> NotRecorded:
+        # an fsync that failed once may "succeed" the second time with the data lost: this connection is done
+        self._failed = NotRecorded(
+            f"the journal {self._path} cannot be written ({reason})",
+            hint="Free some space or mend the disk, then run 'deployguard deploy --resume'.",
+        )
+        return self._failed
 
     def _begin_chain(self) -> None:
         try:
@@ -151,12 +168,14 @@ class SqliteJournal:
 
     def _check_head(self) -> None:
         try:
-            seq, _, digest = self._head.read_text("ascii").strip().partition(" ")
-            witnessed = int(seq)
+            noted = newest_note(self._head.read_bytes())
         except FileNotFoundError:
             return
         except ValueError as error:
             raise Damaged(f"{self._head} is not what was written there", hint=_INSPECT) from error
+        if noted is None:
+            return
+        witnessed, digest = noted
         if witnessed > self._seq:
             raise Damaged(
                 f"the journal {self._path} ends at event {self._seq}, but event {witnessed} was recorded", hint=_INSPECT
@@ -167,6 +186,8 @@ class SqliteJournal:
 
     def append(self, run: str, event: Event, *, fence: int | None = None) -> Record:
         """Make one event durable; when this returns, it survives a power cut."""
+        if self._failed is not None:
+            raise self._failed
         try:
             with _immediate(self._connection):
                 self._catch_up()
@@ -193,6 +214,8 @@ class SqliteJournal:
         from deployguard.process import started
 
         pid = os.getpid()
+        if self._failed is not None:
+            raise self._failed
         try:
             with _immediate(self._connection):
                 self._catch_up()
@@ -220,12 +243,14 @@ class SqliteJournal:
         return Record(seq, run, at, event), digest
 
     def _witness(self) -> None:
-        line = f"{self._seq} {self._digest.hex()}".ljust(96) + "\n"
-        fd = os.open(self._head, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            os.pwrite(fd, line.encode(), 0)
-        finally:
-            os.close(fd)
+            fd = os.open(self._head, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                os.pwrite(fd, note_of(self._seq, self._digest.hex()), self._seq % 2 * NOTE)
+            finally:
+                os.close(fd)
+        except OSError as error:
+            raise self._not_written(f"{self._head.name}: {error.strerror}") from error
 
     def records(self, run: str | None = None) -> Iterator[Record]:
         """All records, or those of one run, in order, each checked against the chain."""
@@ -239,6 +264,37 @@ class SqliteJournal:
     def close(self) -> None:
         """Let go of the file."""
         self._connection.close()
+
+
+NOTE = 128
+"""Bytes of one of the two notes in the file beside; they are written in turn, so that a torn one leaves the other."""
+
+
+def note_of(seq: int, digest: str) -> bytes:
+    """A note on the newest event, which says of itself whether it is whole."""
+    text = f"{seq} {digest}"
+    return f"{text} {hashlib.sha256(text.encode()).hexdigest()[:16]}".ljust(NOTE - 1).encode() + b"\n"
+
+
+def newest_note(content: bytes) -> tuple[int, str] | None:
+    """Number and digest (hex) of the newest event that was noted; None when the first note was never completed.
+
+    Raises:
+        ValueError: both notes are spoilt, which no crash does.
+    """
+    notes = [content[:NOTE], content[NOTE:]]
+    whole = [tuple(n.decode("ascii").split()[:2]) for n in notes if _is_whole(n)]
+    if whole:
+        seq, digest = max((int(seq), digest) for seq, digest in whole)
+        return seq, digest
+    if all(note.strip(b"\0") for note in notes):
+        raise ValueError("no note is whole")
+    return None
+
+
+def _is_whole(note: bytes) -> bool:
+    seq, digest = (*note.split(b" "), b"", b"")[:2]
+    return seq.isdigit() and digest.isalnum() and note == note_of(int(seq), digest.decode("ascii"))
 
 
 class _immediate:  # noqa: N801 - reads as a statement: with _immediate(connection)

@@ -14,6 +14,8 @@ Why this is not `sh` but for `capture`: docs/decisions/0002-processes.md.
 from deployguard.process.capture import Captured, capture
 from deployguard.process.command import Result, run
 from deployguard.process.environment import MARK, base_environment
-from deployguard.process.family import end_leftover, started
+from deployguard.process.family import end_leftover, end_orphans, started
 
-__all__ = ["MARK", "Captured", "Result", "base_environment", "capture", "end_leftover", "run", "started"]
+__all__ = [
+    "MARK", "Captured", "Result", "base_environment", "capture", "end_leftover", "end_orphans", "run", "started",
+]  # fmt: skip

@@ -18,6 +18,7 @@ from deployguard.process.family import (
     Process,
     adopt_orphans,
     end_all,
+    engine_mark,
     environment_of,
     look,
     orphans_of,
@@ -158,7 +159,7 @@ class Child:
 def start(argv: Sequence[str], cwd: Path, env: Environment) -> Child:
     """Start it, with nothing but this environment, no input, no terminal and no inherited descriptor."""
     adopt_orphans(os.getpid())
-    mark = f"{os.getpid()}.{time.monotonic_ns()}.{next(_NUMBERS)}"
+    mark = f"{engine_mark(os.getpid())}{time.monotonic_ns()}.{next(_NUMBERS)}"
     with STARTING:
         try:
             popen = subprocess.Popen(

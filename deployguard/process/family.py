@@ -72,6 +72,35 @@ def end_leftover(pid: int, pid_started: float, *, grace: float) -> bool:
     return end_all(find, grace) > 0
 
 
+@cache
+def engine_mark(pid: int) -> str:
+    """What the marks of everything that a living process starts begin with."""
+    return f"{pid}-{started(pid) or 0.0:.0f}."
+
+
+def end_orphans(pid: int, pid_started: float, *, grace: float) -> bool:
+    """End whatever a dead engine left running, also what it had no time to put on record.
+
+    Args:
+        pid: the engine's process id.
+        pid_started: when it began, as `started` said then.
+        grace: seconds between TERM and KILL.
+
+    Returns:
+        Whether anything was still there. While the engine itself lives, nothing is touched.
+    """
+    leader = look(pid)
+    if not pid_started or (leader is not None and leader.began == pid_started and not leader.zombie):
+        return False
+    mark = f"{MARK}={pid}-{pid_started:.0f}.".encode()
+
+    def find() -> list[Process]:
+        marked = [p.pid for p in _all() if _mark_of(p.pid).startswith(mark)]
+        return [p for p in tree(marked) if not p.zombie]
+
+    return end_all(find, grace) > 0
+
+
 def end_all(find: Callable[[], list[Process]], grace: float) -> int:
     """TERM, grace, KILL for what `find` finds, again and again until it finds nothing; return how many."""
     told: set[tuple[int, float]] = set()
