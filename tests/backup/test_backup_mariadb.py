@@ -127,7 +127,7 @@ def test_beside_a_live_writer_it_shows_one_moment(product, store, site, mariadb_
     writer = threading.Thread(target=write)
     writer.start()
     try:
-        taken = [take(product, store, replace(ORDER, id=f"b{n}")).manifest.rows for n in range(4)]
+        taken = [take(product, store, replace(ORDER, id=f"b{n}")).manifest.rows for n in range(2)]
     finally:
         stop.set()
         writer.join()

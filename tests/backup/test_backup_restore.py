@@ -226,7 +226,7 @@ def _kill_restores(home, store, journal, rounds):
 
 @pytest.mark.parametrize("journal", ["wal", "delete"])
 def test_a_kill_leaves_the_former_database_or_the_restored_one_and_never_a_third(home, store, journal):
-    assert _kill_restores(home, store, journal, 12)
+    assert _kill_restores(home, store, journal, 6)
 
 
 @pytest.mark.faults

@@ -1,3 +1,4 @@
+import resource
 import sqlite3
 from contextlib import contextmanager
 from dataclasses import replace
@@ -106,6 +107,23 @@ def test_a_dump_that_is_not_what_was_counted_does_not_pass_the_trial_restore(pro
     with pytest.raises(StepFailed, match="has 49 rows, not 50"):
         take(product, store, ORDER)
 
+    assert names(store.folder) == []
+
+
+@pytest.mark.parametrize("room", [0.5, 1.5])
+def test_a_disk_that_is_full_leaves_nothing_behind_and_says_so(product, store, site, room):
+    if room > 1:
+        fill(other := site.with_name("large.db"), people=2000)
+        product = SqliteProduct(other)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(site.stat().st_size * room), before[1]))
+    try:
+        with pytest.raises(StepFailed) as caught:
+            take(product, store, ORDER)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    assert caught.value.hint
     assert names(store.folder) == []
 
 
