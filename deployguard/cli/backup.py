@@ -101,7 +101,7 @@ def restore(
     from deployguard.backup.restore import beside, put_in_place
     from deployguard.cli.backing import identities_in, sit_down
     from deployguard.errors import Refused
-    from deployguard.journal.lock import EnvironmentLock
+    from deployguard.journal.lock import EnvironmentLock, about_me
     from deployguard.steps.backup_create import product_of, same_environment
 
     desk = sit_down(runbook, env, as_json=json)
@@ -109,7 +109,8 @@ def restore(
     store, backup = desk.find(name)
     same_environment(backup, target)
     product, taken = product_of(target, 60.0), backup.manifest.taken_at
-    lock = EnvironmentLock(target.home.locks, target.environment, about={"run": "backup restore"})
+    about = about_me("backup restore", target.clock.now())
+    lock = EnvironmentLock(target.home.locks, target.environment, about=about)
     try:
         with beside(product, backup, store, identities_in(identity)) as copy:
             it, loss = product.identity(), copy.loss()

@@ -25,7 +25,7 @@ from deployguard.cli.project import (
 from deployguard.engine.deploy import EXIT, UNFINISHED, Session, deploy, identity, resume, undo
 from deployguard.engine.plan import Plan, Selection
 from deployguard.engine.stop import Stop
-from deployguard.errors import DeployguardError, Refused, StepFailed, UsageError
+from deployguard.errors import DeployguardError, EnvironmentHeld, LeaseLost, Refused, StepFailed, UsageError
 from deployguard.journal.base import Journal
 from deployguard.journal.state import RunState, fold
 from deployguard.report.build import build
@@ -212,6 +212,8 @@ def _conclude(console: Console, session: Session, work: object, *, asked_to_undo
     """Do the work; whatever happens, the report is written and the end is said."""
     try:
         state: RunState = work()  # type: ignore[operator]
+    except (EnvironmentHeld, LeaseLost):
+        raise  # what is on record there now is another process's to report
     except DeployguardError:
         _report_latest(console, session)
         raise
