@@ -63,8 +63,10 @@ class SqliteJournal:
         self._connection = self._open(path)
         try:
             self._begin_chain()
+            # read before the events: what another process appends in between is in the events alone, and no damage
+            noted = self._noted()
             self._catch_up()
-            self._check_head()
+            self._check_head(noted)
         except BaseException:
             self._connection.close()
             raise
@@ -166,13 +168,15 @@ class SqliteJournal:
             self._fences[record.event.environment] = record.event.fence
             self._environments[record.run] = record.event.environment
 
-    def _check_head(self) -> None:
+    def _noted(self) -> tuple[int, str] | None:
         try:
-            noted = newest_note(self._head.read_bytes())
+            return newest_note(self._head.read_bytes())
         except FileNotFoundError:
-            return
+            return None
         except ValueError as error:
             raise Damaged(f"{self._head} is not what was written there", hint=_INSPECT) from error
+
+    def _check_head(self, noted: tuple[int, str] | None) -> None:
         if noted is None:
             return
         witnessed, digest = noted
