@@ -153,6 +153,10 @@ FILES = {
             for donor in Donor.objects.filter(email=address):
                 donor.profile.donors.filter(email=address)
                 donor.profile.friends.filter(email=address)  # USE: filters on
+            one = Person.objects.get(pk=1)
+            one.donors.filter(email=address)
+            one.friends.filter(email=address)  # USE: filters on
+            Person.objects.first().donors.filter(email=address)
             people = Donor.objects.all()
             return people.filter(email=address)
 
