@@ -63,9 +63,10 @@ def _register() -> None:
         schema,
         show,
         version,
+        watch,
     )  # fmt: skip
 
-    for module in (check, schema, preflight, plan, deploy, rollback, runs, show, report, version):
+    for module in (check, schema, preflight, plan, deploy, rollback, runs, show, watch, report, version):
         app.command(module.__name__.rpartition(".")[2])(module.command)
     app.command()(approve.approve)
     app.command()(approve.reject)

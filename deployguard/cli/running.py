@@ -82,8 +82,9 @@ def go_on(
     *,
     why: str,
     accept: bool,
+    once: bool = False,
 ) -> None:
-    """Resume the environment's unfinished run."""
+    """Resume the environment's unfinished run; `once`: a monitor looks once and then waits again."""
     runs = recorded_runs(file)
     waiting = [r for r in runs.values() if r.state in UNFINISHED and env in {None, r.environment}]
     if not waiting:
@@ -100,7 +101,15 @@ def go_on(
     _same_target(before, target)
     with open_journal(target.home) as journal, _stop(console) as stop:
         session = Session(
-            plan, target, journal, Watcher(console), stop, decisions=_decisions(decide), why=why, ask=_asker(console)
+            plan,
+            target,
+            journal,
+            Watcher(console),
+            stop,
+            decisions=_decisions(decide),
+            why=why,
+            once=once,
+            ask=_asker(console),
         )
         console.line(f"resuming run {before.id} in {before.environment}")
         _conclude(console, session, lambda: resume(session, before))

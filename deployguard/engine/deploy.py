@@ -71,6 +71,8 @@ class Session:
     actor: str = field(default_factory=who)
     decisions: Mapping[str, str] = field(default_factory=dict)
     why: str = ""
+    once: bool = False
+    """Whether a monitor looks once and then waits for the next visit."""
     ask: Any = None
     """Called with a question when on_failure is `ask`; answers rollback or stop. None: nobody is there."""
 
@@ -135,7 +137,17 @@ def resume(session: Session, before: RunState) -> RunState:
         UsageError: a decision about a step that does not need one.
     """
     with _held(session, before.id) as lock:
-        run = Run(before.id, session.plan, session.target, session.journal, lock, 0, session.observer, session.stop)
+        run = Run(
+            before.id,
+            session.plan,
+            session.target,
+            session.journal,
+            lock,
+            0,
+            session.observer,
+            session.stop,
+            once=session.once,
+        )
         _check_decisions(run, session)
         resumed = e.RunResumed(actor=session.actor, host=os.uname().nodename, accepted=_accepted(session, before))
         if before.fence == 0 and before.rolling_back is None:

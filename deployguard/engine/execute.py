@@ -54,6 +54,8 @@ class Run:
     fence: int = 0
     observer: Observer = field(default_factory=Nobody)
     stop: Stop = field(default_factory=Stop)
+    once: bool = False
+    """Whether a monitor looks once and then waits."""
     _state: RunState | None = None
 
     def __post_init__(self) -> None:
@@ -102,14 +104,14 @@ class Run:
         def command(argv: Sequence[str], *, cwd: Path, env: Mapping[str, str | Secret]) -> Result:
             return self._command(planned, argv, place if cwd == self.target.directory else cwd, env, folder, deadline)
 
-        def sample(condition: str, ok: bool, value: str, elapsed: float) -> None:
-            self.record(e.Sampled(step=planned.id, condition=condition, ok=ok, value=value, elapsed=elapsed))
+        def sample(condition: str, ok: bool, value: str, elapsed: float, **more: Any) -> None:  # noqa: ANN401
+            self.record(e.Sampled(step=planned.id, condition=condition, ok=ok, value=value, elapsed=elapsed, **more))
 
         return Context(
             target=self.target, run=self.id, step=planned.id, fence=self.fence, pulse=pulse, run_command=command,
             began=datetime.fromisoformat(self.state.at).timestamp(), before=mine.before, folder=folder, env=env,
             sample=sample, answers=self._answers(planned.id), starter=self.state.started.actor,
-            watched=self.state.watched.get(planned.id, 0.0),
+            watched=self.state.watched.get(planned.id), once=self.once,
         )  # fmt: skip
 
     def _answers(self, step: str) -> tuple[Answer, ...]:

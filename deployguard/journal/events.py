@@ -209,6 +209,11 @@ class Sampled(Event):
     ok: bool
     value: str
     elapsed: float
+    """Seconds since the first look of the watch."""
+    cursor: JSON | None = None
+    """Where the look ended, for the next one."""
+    missed: int = 0
+    """Looks that nobody made since the one before."""
     """Seconds of watching so far, waiting between processes counted."""
 
 

@@ -23,6 +23,7 @@ damaged journal.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any
 
 from deployguard.errors import Damaged
@@ -81,6 +82,39 @@ class StepState:
 
 
 @dataclass(frozen=True)
+class Seen:
+    """What was seen of one watched condition.
+
+    Attributes:
+        in_a_row: failed looks since the last good one.
+        worst: what the last failed look saw.
+        cursor: where the last look ended.
+    """
+
+    samples: int = 0
+    failures: int = 0
+    in_a_row: int = 0
+    worst: str = ""
+    cursor: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What a monitor has seen in all processes that carried it on.
+
+    Attributes:
+        since: when the first look was made, in seconds since 1970; 0 before it.
+        elapsed: seconds from the first look to the last.
+        missed: looks that nobody made.
+    """
+
+    since: float = 0.0
+    elapsed: float = 0.0
+    missed: int = 0
+    seen: dict[str, Seen] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class RunState:
     """What the record says of one run."""
 
@@ -99,8 +133,8 @@ class RunState:
     """Answers to gates, each with the time it was given."""
     rolling_back: e.RollbackStarted | None = None
     waiting_for: tuple[e.StepWaiting, ...] = ()
-    watched: dict[str, float] = field(default_factory=dict)
-    """Seconds of watching recorded per monitor step."""
+    watched: dict[str, "Watched"] = field(default_factory=dict)
+    """What each monitor step has seen."""
 
     @property
     def environment(self) -> str:
@@ -163,10 +197,23 @@ def _apply(run: RunState, record: Record) -> RunState:  # noqa: C901 - one arm p
         case e.AnswerGiven():
             return replace(run, answers=(*run.answers, (record.at, event)))
         case e.Sampled():
-            return replace(run, watched={**run.watched, event.step: event.elapsed})
+            watched = _looked(run.watched.get(event.step, Watched()), record, event)
+            return replace(run, watched={**run.watched, event.step: watched})
         case e.StepWaiting():
             run = replace(run, waiting_for=(*run.waiting_for, event))
     return _apply_to_step(run, record)
+
+
+def _looked(watched: Watched, record: Record, event: e.Sampled) -> Watched:
+    before = watched.seen.get(event.condition, Seen())
+    seen = Seen(
+        before.samples + 1, before.failures + (not event.ok), 0 if event.ok else before.in_a_row + 1,
+        before.worst if event.ok else event.value, event.cursor,
+    )  # fmt: skip
+    since = watched.since or datetime.fromisoformat(record.at).timestamp() - event.elapsed
+    return Watched(
+        since, event.elapsed, watched.missed + event.missed, {**watched.seen, event.condition: seen}
+    )
 
 
 def _decide(run: RunState, event: e.DecisionTaken, record: Record) -> RunState:

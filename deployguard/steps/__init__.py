@@ -25,6 +25,7 @@ from deployguard.steps.gate_window import GateWindow
 from deployguard.steps.git_clean import GitClean
 from deployguard.steps.git_update import GitUpdate
 from deployguard.steps.http import Http
+from deployguard.steps.http_baseline import HttpBaseline
 from deployguard.steps.key_check import KeyCheck
 from deployguard.steps.log import Log
 from deployguard.steps.monitor import Monitor
@@ -61,6 +62,7 @@ KINDS: dict[str, type[Step]] = {
         GateSql,
         GateMetric,
         Http,
+        HttpBaseline,
         Sql,
         Log,
         Monitor,

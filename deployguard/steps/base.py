@@ -19,6 +19,7 @@ from deployguard.databases import connect
 from deployguard.databases.base import Database
 from deployguard.errors import Refused
 from deployguard.journal.home import Home
+from deployguard.journal.state import Watched
 from deployguard.keys.keyring import Keyring
 from deployguard.masking import Masker
 from deployguard.process import Result
@@ -210,8 +211,10 @@ class Context:
             and raises `Interrupted` or `LeaseLost`: it is the step's safe point.
         run_command: run argv with the step's environment; its output goes to the log,
             masked. It raises nothing for a failing command: look at the result.
-        sample: put one observation of a watched condition on record.
-        watched: seconds of watching that are on record from before a restart.
+        sample: put one observation of a watched condition on record: condition, ok, value,
+            seconds elapsed, and as keywords cursor and missed.
+        watched: what is on record of the watch from before a restart.
+        once: whether a watch is to look once and wait for the next visit.
         answers: what people answered to this step, a gate, in order.
         starter: who began the run.
     """
@@ -226,8 +229,9 @@ class Context:
     before: JSON = field(default_factory=dict)
     folder: Path | None = None
     env: Mapping[str, str | Secret] = field(default_factory=dict)
-    sample: Callable[[str, bool, str, float], None] = lambda *_: None
-    watched: float = 0.0
+    sample: Callable[..., None] = lambda *_, **__: None
+    watched: Watched | None = None
+    once: bool = False
     answers: tuple[Answer, ...] = ()
     starter: str = ""
 

@@ -1,0 +1,36 @@
+"""`deployguard watch`: go on watching, by a timer or by hand."""
+
+from typing import Annotated
+
+import typer
+
+from deployguard.cli.options import RUNBOOK, Json, RunbookFile, SomeEnvironment
+
+
+def command(
+    env: SomeEnvironment = None,
+    runbook: RunbookFile = RUNBOOK,
+    *,
+    once: Annotated[bool, typer.Option("--once", help="Look once and end; for a timer or cron.")] = False,
+    json: Json = False,
+) -> None:
+    """Go on with a run that stands in a monitor step; do nothing where none does.
+
+    Exit code 0: watched to the end, or nothing to watch. 4: more to watch, come again.
+    1 or 5: a condition was breached, and the run was rolled back or needs a person.
+
+    Example: deployguard watch --once --env production
+    """
+    from deployguard.cli.console import Console
+    from deployguard.cli.project import recorded_runs
+    from deployguard.cli.running import go_on
+
+    console = Console(as_json=json)
+    for run in reversed(recorded_runs(runbook).values()):
+        begun = [s for s in run.steps.values() if s.state in {"waiting", "interrupted", "running"}]
+        if env in {None, run.environment} and begun and begun[-1].uses == "monitor" and run.rolling_back is None:
+            go_on(console, runbook, run.environment, None, [], why="", accept=False, once=once)
+            return
+    if json:
+        console.document({"run": None, "state": None, "waiting_for": []})
+    console.line("nothing to watch")
