@@ -139,6 +139,17 @@ def test_a_damaged_database_is_not_backed_up(site, product, store):
     assert names(store.folder) == []
 
 
+def test_an_index_that_contradicts_its_table_is_damage_though_every_row_can_be_read(site, product, store):
+    change(site, "CREATE INDEX heavy ON person (weight)")
+    connection = sqlite3.connect(site, isolation_level=None)
+    connection.execute("PRAGMA writable_schema = ON")
+    connection.execute("UPDATE sqlite_schema SET sql = 'CREATE INDEX heavy ON person (photo)' WHERE name = 'heavy'")
+    connection.close()
+
+    with pytest.raises(StepFailed, match="integrity_check finds"):
+        take(product, store, ORDER)
+
+
 def test_rows_that_break_a_declared_rule_are_backed_up_as_they_are(site, product, store):
     change(site, f"""INSERT INTO "{ODD_NAME.replace('"', '""')}" (person) VALUES (99999)""")
 
