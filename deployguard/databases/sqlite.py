@@ -4,36 +4,23 @@ Sources: sqlite.org/lang_transaction.html, /rowvalue.html, /pragma.html, /uri.ht
 """
 
 import os
-import re
 import sqlite3
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import ClassVar
 from urllib.parse import quote
 
-from deployguard.databases.base import (
-    PREFIX,
-    Change,
-    Checkpoint,
-    ColumnShape,
-    Identity,
-    Kept,
-    Key,
-    Row,
-    RowTable,
-    TableShape,
-    Value,
-    within,
-)  # fmt: skip
-from deployguard.databases.state import TABLES, dump_key, load_key, only_number, require_fence
-from deployguard.errors import ConnectionLost, DeployguardError, Refused, StepFailed
+from deployguard.databases.base import PREFIX, Checkpoint, Identity, Key, Row, RowTable, TableShape, Value, within
+from deployguard.databases.sqlite_catalog import read_shape
+from deployguard.databases.sqlite_errors import explained
+from deployguard.databases.sqlite_swap import SqliteBatch, name
+from deployguard.databases.state import TABLES, load_key, only_number, require_fence
+from deployguard.errors import Refused
 
 _BUSY = 30.0
 """Seconds to wait for another writer."""
 _PORTION = 50
-_WIDTH = re.compile(r"\((\d+)\)")
 _STATE = f"""
 CREATE TABLE IF NOT EXISTS {PREFIX}fence (id INTEGER PRIMARY KEY CHECK (id = 1), fence INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS {PREFIX}checkpoint (
@@ -69,7 +56,7 @@ class Sqlite:
                 self._prove_writable()
         except sqlite3.Error as error:
             self._connection.close()
-            raise self._explained(error) from None
+            raise explained(error, str(self._path), _BUSY) from None
         if encoding != "UTF-8":
             self._connection.close()
             raise Refused(
@@ -109,7 +96,7 @@ class Sqlite:
             if not self._read_only:
                 connection.execute("PRAGMA secure_delete=ON")
         except sqlite3.Error as error:
-            raise self._explained(error) from None
+            raise explained(error, str(self._path), _BUSY) from None
         return connection
 
     def _is_wal(self) -> bool:
@@ -121,41 +108,12 @@ class Sqlite:
         self._connection.execute("BEGIN IMMEDIATE")
         self._connection.execute("ROLLBACK")
 
-    def _explained(self, error: sqlite3.Error) -> DeployguardError:
-        """An error of the driver without what it may quote of a row."""
-        name = getattr(error, "sqlite_errorname", "") or type(error).__name__
-        if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")):
-            return Refused(
-                f"{self._path} is not a database that can be read ({name})",
-                hint="Check the database: URL; restore a backup if it is damaged.",
-            )
-        if name.startswith("SQLITE_READONLY"):
-            return Refused(
-                f"the database {self._path} is read-only ({name})", hint="Run as its owner, or give write permission."
-            )
-        if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-            return ConnectionLost(
-                f"the database {self._path} was locked by another writer for {_BUSY:.0f} s",
-                hint="End the long transaction and try again.",
-            )
-        if name.startswith("SQLITE_FULL"):
-            return StepFailed(
-                f"the disk of {self._path} is full",
-                hint="Free some space, then resume: nothing of the last batch was kept.",
-            )
-        if name.startswith("SQLITE_CANTOPEN"):
-            return Refused(f"the database {self._path} cannot be opened", hint="Check the path and its permissions.")
-        return StepFailed(
-            f"the database {self._path} refused ({name})",
-            hint="Look at the database, then resume: nothing of the last batch was kept.",
-        )
-
     @contextmanager
     def _explaining(self) -> Iterator[None]:
         try:
             yield
         except sqlite3.Error as error:
-            raise self._explained(error) from None
+            raise explained(error, str(self._path), _BUSY) from None
 
     def identity(self) -> Identity:
         """The file's real path is the database's name, its inode the server's id."""
@@ -174,9 +132,13 @@ class Sqlite:
         return sum(f.stat().st_size for f in files if f.exists())
 
     def number(self, query: str) -> float:
-        """The one number that a query gives."""
+        """The one number that a query gives; it can change nothing."""
         with self._explaining():
-            return only_number(self._connection.execute(query).fetchmany(2))
+            self._connection.execute("PRAGMA query_only=ON")
+            try:
+                return only_number(self._connection.execute(query).fetchmany(2))
+            finally:
+                self._connection.execute("PRAGMA query_only=OFF")
 
     def tables(self) -> list[str]:
         """Names of the application's tables."""
@@ -187,75 +149,25 @@ class Sqlite:
     def shape(self, table: str) -> TableShape:
         """How a table is declared."""
         with self._explaining():
-            kind = self._connection.execute(
-                "SELECT type FROM sqlite_schema WHERE name = ? AND type IN ('table', 'view')", (table,)
-            ).fetchone()
-            if kind is None:
-                raise Refused(
-                    f"there is no table {table} in {self._path}",
-                    hint="Migrate the database first; was the table renamed?",
-                )
-            columns, key = {}, {}
-            for _, name, declared, not_null, _, position, hidden in self._connection.execute(
-                f"PRAGMA table_xinfo({_name(table)})"
-            ):
-                width = _WIDTH.search(declared)
-                # SQLite does not enforce the width it is given, but the application's other databases would
-                columns[name] = ColumnShape(
-                    name,
-                    declared,
-                    int(width[1]) if width and "char" in declared.lower() else None,
-                    not not_null,
-                    hidden in {2, 3},
-                )
-                if position:
-                    key[position] = name
-            unique, indexed = self._indexes(table)
-            referenced = {row[3] for row in self._connection.execute(f"PRAGMA foreign_key_list({_name(table)})")}
-            referenced |= self._pointed_to(table)
-            triggers = self._connection.execute(
-                "SELECT name FROM sqlite_schema WHERE type = 'trigger' AND tbl_name = ?", (table,)
-            )
-            return TableShape(
-                table, columns, tuple(key[i] for i in sorted(key)), kind[0] == "view", frozenset(unique),
-                frozenset(indexed), frozenset(referenced), tuple(row[0] for row in triggers),
-            )  # fmt: skip
-
-    def _pointed_to(self, table: str) -> set[str]:
-        found = self._connection.execute(
-            'SELECT f."to" FROM sqlite_schema s, pragma_foreign_key_list(s.name) f'
-            ' WHERE s.type = \'table\' AND f."table" = ? COLLATE NOCASE AND f."to" IS NOT NULL',
-            (table,),
-        )
-        return {row[0] for row in found}
-
-    def _indexes(self, table: str) -> tuple[set[str], set[str]]:
-        unique: set[str] = set()
-        indexed: set[str] = set()
-        for _, index, is_unique, origin, _ in self._connection.execute(f"PRAGMA index_list({_name(table)})").fetchall():
-            covered = {row[2] for row in self._connection.execute(f"PRAGMA index_info({_name(index)})") if row[2]}
-            indexed |= covered
-            if is_unique and origin != "pk":
-                unique |= covered
-        return unique, indexed
+            return read_shape(self._connection, table, str(self._path))
 
     def count(self, table: str) -> int:
         """Rows, at this moment."""
         with self._explaining():
-            return int(self._connection.execute(f"SELECT count(*) FROM {_name(table)}").fetchone()[0])
+            return int(self._connection.execute(f"SELECT count(*) FROM {name(table)}").fetchone()[0])
 
     def page(self, table: RowTable, after: Key | None, limit: int) -> list[Row]:
         """Rows in key order, those after a key."""
-        keys = ", ".join(map(_name, table.key))
+        keys = ", ".join(map(name, table.key))
         where = f"WHERE ({keys}) > ({', '.join('?' * len(table.key))})" if after is not None else ""
-        sql = f"SELECT {_columns(table)} FROM {_name(table.name)} {where} ORDER BY {keys} LIMIT ?"
+        sql = f"SELECT {_columns(table)} FROM {name(table.name)} {where} ORDER BY {keys} LIMIT ?"
         with self._explaining(), closing(self._connection.execute(sql, (*(after or ()), limit))) as cursor:
             return within(lambda: [_row(table, found) for found in cursor.fetchmany(_PORTION)])
 
     def rows(self, table: RowTable, keys: Sequence[Key]) -> list[Row]:
         """The rows of some keys, as they are now."""
-        where = " AND ".join(f"{_name(column)} = ?" for column in table.key)
-        sql = f"SELECT {_columns(table)} FROM {_name(table.name)} WHERE {where}"
+        where = " AND ".join(f"{name(column)} = ?" for column in table.key)
+        sql = f"SELECT {_columns(table)} FROM {name(table.name)} WHERE {where}"
         with self._explaining():
             return [_row(table, found) for key in keys for found in self._connection.execute(sql, key).fetchall()]
 
@@ -301,7 +213,7 @@ class Sqlite:
             raise
 
     @contextmanager
-    def batch(self, fence: int) -> Iterator["SqliteBatch"]:
+    def batch(self, fence: int) -> Iterator[SqliteBatch]:
         """A transaction under a fencing token."""
         with self._explaining(), self._transaction():
             self._require(fence)
@@ -339,69 +251,9 @@ class Sqlite:
         self._connection.close()
 
 
-class SqliteBatch:
-    """Writes of one transaction."""
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-
-    def swap(self, table: RowTable, changes: Sequence[Change]) -> list[Key]:
-        """Write each change whose old values are still there, compared byte by byte."""
-        lost: list[Key] = []
-        alike: dict[tuple[int, ...], list[Change]] = defaultdict(list)
-        for change in changes:
-            alike[change.columns].append(change)
-        for columns, group in alike.items():
-            sql = _swap_sql(table, columns)
-            written = self._connection.executemany(sql, [(*c.new, *c.key, *c.old) for c in group]).rowcount
-            if written != len(group):
-                lost += self._not_written(table, group)
-        return lost
-
-    def _not_written(self, table: RowTable, group: Sequence[Change]) -> list[Key]:
-        where = " AND ".join(f"{_name(column)} = ?" for column in table.key)
-        lost = []
-        for change in group:
-            same = " AND ".join(f"CAST({_name(table.columns[i])} AS BLOB) = ?" for i in change.columns)
-            sql = f"SELECT 1 FROM {_name(table.name)} WHERE {where} AND {same}"
-            if self._connection.execute(sql, (*change.key, *change.new)).fetchone() is None:
-                lost.append(change.key)
-        return lost
-
-    def save(self, operation: str, table: str, checkpoint: Checkpoint) -> None:
-        """Move an operation's checkpoint."""
-        self._connection.execute(
-            f"INSERT OR REPLACE INTO {PREFIX}checkpoint VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (
-                operation,
-                table,
-                checkpoint.number,
-                dump_key(checkpoint.after),
-                checkpoint.changed,
-                checkpoint.total,
-                checkpoint.done,
-            ),
-        )
-
-    def keep(self, operation: str, table: str, kept: Sequence[Kept]) -> None:
-        """Remember values that the undo must leave."""
-        self._connection.executemany(
-            f"INSERT OR IGNORE INTO {PREFIX}kept VALUES (?, ?, ?, ?, ?)",
-            [(operation, table, k.column, dump_key(k.key), k.digest) for k in kept],
-        )
-
-
-def _swap_sql(table: RowTable, columns: tuple[int, ...]) -> str:
-    # the storage class is part of the value: what is written is text again, whatever its bytes
-    put = ", ".join(f"{_name(table.columns[i])} = CAST(? AS TEXT)" for i in columns)
-    key = " AND ".join(f"{_name(column)} = ?" for column in table.key)
-    same = " AND ".join(f"CAST({_name(table.columns[i])} AS BLOB) = ?" for i in columns)
-    return f"UPDATE {_name(table.name)} SET {put} WHERE {key} AND {same}"
-
-
 def _columns(table: RowTable) -> str:
-    values = [f"CAST({_name(c)} AS BLOB), typeof({_name(c)})" for c in table.columns]
-    return ", ".join([*map(_name, table.key), *values])
+    values = [f"CAST({name(c)} AS BLOB), typeof({name(c)})" for c in table.columns]
+    return ", ".join([*map(name, table.key), *values])
 
 
 def _row(table: RowTable, found: tuple[Value, ...]) -> Row:
@@ -414,7 +266,3 @@ def _row(table: RowTable, found: tuple[Value, ...]) -> Row:
     values, types = found[width::2], found[width + 1 :: 2]
     foreign = frozenset(i for i, kind in enumerate(types) if kind not in {"text", "null"})
     return Row(found[:width], values, foreign)  # type: ignore[arg-type]  # CAST AS BLOB gives bytes or None
-
-
-def _name(identifier: str) -> str:
-    return '"' + identifier.replace('"', '""') + '"'

@@ -59,6 +59,15 @@ def test_one_number_is_given_and_anything_else_refused(database):
             database.number(query)
 
 
+def test_a_query_for_a_number_can_change_nothing(database, people):
+    for query in ("DELETE FROM person", "DELETE FROM person WHERE id = 1 RETURNING id", "DROP TABLE person"):
+        with pytest.raises(DeployguardError):
+            database.number(query)
+
+    assert len(emails(people)) == 7
+    assert write(database, email(1, b"user1@example.org", b"token")) == []
+
+
 def test_an_error_in_a_query_is_told_without_what_the_query_holds(database):
     with pytest.raises(DeployguardError) as told:
         database.number("SELECT 'user1@example.org' FROM absent")

@@ -1,0 +1,73 @@
+"""Writing rows of SQLite: one prepared statement for all rows that change alike. Source: sqlite.org/lang_expr.html."""
+
+import sqlite3
+from collections import defaultdict
+from collections.abc import Sequence
+
+from deployguard.databases.base import PREFIX, Change, Checkpoint, Kept, Key, RowTable
+from deployguard.databases.state import dump_key
+
+
+class SqliteBatch:
+    """Writes of one transaction."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def swap(self, table: RowTable, changes: Sequence[Change]) -> list[Key]:
+        """Write each change whose old values are still there, compared byte by byte."""
+        lost: list[Key] = []
+        alike: dict[tuple[int, ...], list[Change]] = defaultdict(list)
+        for change in changes:
+            alike[change.columns].append(change)
+        for columns, group in alike.items():
+            sql = _swap_sql(table, columns)
+            written = self._connection.executemany(sql, [(*c.new, *c.key, *c.old) for c in group]).rowcount
+            if written != len(group):
+                lost += self._not_written(table, group)
+        return lost
+
+    def _not_written(self, table: RowTable, group: Sequence[Change]) -> list[Key]:
+        where = " AND ".join(f"{name(column)} = ?" for column in table.key)
+        lost = []
+        for change in group:
+            same = " AND ".join(f"CAST({name(table.columns[i])} AS BLOB) = ?" for i in change.columns)
+            sql = f"SELECT 1 FROM {name(table.name)} WHERE {where} AND {same}"
+            if self._connection.execute(sql, (*change.key, *change.new)).fetchone() is None:
+                lost.append(change.key)
+        return lost
+
+    def save(self, operation: str, table: str, checkpoint: Checkpoint) -> None:
+        """Move an operation's checkpoint."""
+        self._connection.execute(
+            f"INSERT OR REPLACE INTO {PREFIX}checkpoint VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (
+                operation,
+                table,
+                checkpoint.number,
+                dump_key(checkpoint.after),
+                checkpoint.changed,
+                checkpoint.total,
+                checkpoint.done,
+            ),
+        )
+
+    def keep(self, operation: str, table: str, kept: Sequence[Kept]) -> None:
+        """Remember values that the undo must leave."""
+        self._connection.executemany(
+            f"INSERT OR IGNORE INTO {PREFIX}kept VALUES (?, ?, ?, ?, ?)",
+            [(operation, table, k.column, dump_key(k.key), k.digest) for k in kept],
+        )
+
+
+def _swap_sql(table: RowTable, columns: tuple[int, ...]) -> str:
+    # the storage class is part of the value: what is written is text again, whatever its bytes
+    put = ", ".join(f"{name(table.columns[i])} = CAST(? AS TEXT)" for i in columns)
+    key = " AND ".join(f"{name(column)} = ?" for column in table.key)
+    same = " AND ".join(f"CAST({name(table.columns[i])} AS BLOB) = ?" for i in columns)
+    return f"UPDATE {name(table.name)} SET {put} WHERE {key} AND {same}"
+
+
+def name(identifier: str) -> str:
+    """An identifier in SQL."""
+    return '"' + identifier.replace('"', '""') + '"'
