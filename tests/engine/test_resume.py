@@ -1,15 +1,18 @@
 """After any end, `deploy --resume` goes on, or says what a person must decide."""
 
-import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from projects import Project, e, states, step
 
 from deployguard.engine.stop import Stop
 from deployguard.errors import NeedsPerson, UsageError
+
+
+DISK = {"uses": "disk.space", "with": {"at_least": "1 B"}}
 
 
 @pytest.fixture
@@ -92,10 +95,7 @@ def test_a_decision_about_a_step_that_needs_none_is_refused(project, step_id):
 
 
 def test_a_run_killed_during_its_checks_makes_all_of_them_again(project):
-    (project.folder / "runs").mkdir()
-    subprocess.run(["git", "init", "-q"], cwd=project.folder, check=True)
-    (project.folder / ".gitignore").write_text("*\n")
-    project.write(step("one"), preflight=[{"uses": "git.clean"}]).kill_after(e.CheckFinished)
+    project.write(step("one"), preflight=[DISK]).kill_after(e.CheckFinished)
 
     run = project.resume()
 
@@ -116,12 +116,10 @@ def test_a_check_that_says_no_on_resume_refuses_the_run(project):
 
 
 def test_asked_to_stop_during_the_checks_the_run_ends_as_interrupted(project):
-    subprocess.run(["git", "init", "-q"], cwd=project.folder, check=True)
-    (project.folder / ".gitignore").write_text("*\n")
     stop = Stop()
     stop.request()
 
-    run = project.write(step("one"), preflight=[{"uses": "git.clean"}]).deploy(stop=stop)
+    run = project.write(step("one"), preflight=[DISK]).deploy(stop=stop)
 
     assert run.state == "interrupted"
     assert project.resume().state == "succeeded"
@@ -161,15 +159,14 @@ def test_what_the_undo_needs_is_captured_once_before_the_first_attempt(project):
 
 def alive(folder):
     """Processes that still work in the folder."""
-    found = []
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            try:
-                if os.readlink(f"/proc/{name}/cwd") == str(folder):
-                    found.append(int(name))
-            except OSError:
-                continue
-    return found
+    return [entry for entry in Path("/proc").glob("[0-9]*/cwd") if _leads_to(entry, folder)]
+
+
+def _leads_to(link, folder):
+    try:
+        return link.readlink() == folder
+    except OSError:
+        return False
 
 
 @pytest.mark.parametrize("known", [True, False], ids=["on record", "not yet on record"])
@@ -196,7 +193,7 @@ def _kill_with_a_child_running(project, *, known):
     # it dies between the start of its child and the record of it
     script = f"""
 import os, signal, sys, time
-sys.path.insert(0, {os.path.dirname(__file__)!r})
+sys.path.insert(0, {str(Path(__file__).parent)!r})
 from pathlib import Path
 from projects import Project, e
 class Dying:
