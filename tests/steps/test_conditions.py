@@ -1,0 +1,296 @@
+"""What can be watched, each tried on the real thing: a file, a server, a database, a process."""
+
+import contextlib
+import http.server
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from checking import context
+from pydantic import ValidationError
+
+from deployguard.errors import StepFailed, Waiting
+from deployguard.steps.conditions import Command, Disk, Http, Log, Metric, OneCondition, Process, Sql
+from deployguard.steps.conditions.base import holds
+from deployguard.steps.conditions.http import percentile
+from deployguard.steps.gate_command import GateCommand
+from deployguard.steps.gate_http import GateHttp
+from deployguard.steps.gate_metric import GateMetric
+from deployguard.steps.gate_sql import GateSql
+from deployguard.steps.http_baseline import HttpBaseline
+
+
+class Page(http.server.BaseHTTPRequestHandler):
+    """Answers as its server was told: status, body, seconds; as Prometheus does under /api."""
+
+    def do_GET(self):
+        told = self.server.told
+        time.sleep(told.get("seconds", 0))
+        body = told.get("body", b"all is well")
+        if self.path.startswith("/api/v1/query"):
+            self.server.asked = parse_qs(urlsplit(self.path).query)["query"][0]
+            series = [{"metric": {}, "value": [0, str(v)]} for v in told["values"]]
+            body = json.dumps({"status": "success", "data": {"resultType": "vector", "result": series}}).encode()
+        self.send_response(told.get("status", 200))
+        self.end_headers()
+        with contextlib.suppress(OSError):  # the other side had enough
+            self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def server():
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Page) as running:
+        running.told = {}
+        running.url = f"http://127.0.0.1:{running.server_port}"
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        yield running
+        running.shutdown()
+
+
+@pytest.fixture
+def site(tmp_path):
+    folder = tmp_path / "site"
+    folder.mkdir()
+    with contextlib.closing(sqlite3.connect(folder / "site.db")) as connection:
+        connection.executescript("CREATE TABLE jobs (id INTEGER PRIMARY KEY); INSERT INTO jobs VALUES (1), (2)")
+    return context(folder, url=f"sqlite:///{folder}/site.db")
+
+
+def log_of(site):
+    return site.target.directory / "app.log"
+
+
+def write(path, text):
+    with path.open("a", encoding="utf-8") as stream:
+        stream.write(text)
+
+
+def test_a_log_is_searched_from_now_on(site):
+    write(log_of(site), "InvalidToken of yesterday\n")
+    look = Log(file="app.log", absent="InvalidToken").begin(site)
+    assert look().ok
+
+    write(log_of(site), "fine\nInvalidToken\n")
+
+    assert (look().ok, look().value) == (False, "1 matching lines")
+
+
+def test_a_line_is_judged_when_it_has_its_end(site):
+    look = Log(file="app.log", absent="InvalidToken", whole=True).begin(site)
+    write(log_of(site), "Invalid")
+    assert look().ok
+    write(log_of(site), "Token")
+    assert look().ok
+
+    write(log_of(site), "\n")
+
+    assert not look().ok
+
+
+@pytest.mark.parametrize("way", ["moved away", "shortened in place"])
+def test_a_rotated_log_loses_no_line(site, way):
+    write(log_of(site), "before\n" * 10)
+    look = Log(file="app.log", absent="InvalidToken").begin(site)
+    if way == "moved away":
+        write(log_of(site), "InvalidToken\n")
+        log_of(site).rename(log_of(site).with_name("app.log.1"))
+        log_of(site).write_text("new\n")
+    else:
+        log_of(site).write_text("InvalidToken\n")
+
+    assert look().value == "1 matching lines"
+    assert look().value == "1 matching lines"
+
+
+def test_the_next_process_goes_on_where_the_last_one_stopped(site):
+    condition = Log(file="app.log", absent="InvalidToken")
+    write(log_of(site), "before\n")
+    cursor = condition.begin(site)().cursor
+    write(log_of(site), "InvalidToken\n")
+
+    seen = condition.begin(site, json.loads(json.dumps(cursor)))()
+
+    assert seen.value == "1 matching lines"
+
+
+def test_a_log_of_any_bytes_can_be_read(site):
+    look = Log(file="app.log", present="hello").begin(site)
+    log_of(site).write_bytes(b"\xff\xfe\x00\n" + b"x" * 3_000_000 + b"\nhello \xe9\n")
+
+    assert look().ok
+
+
+def test_a_missing_log_is_a_failure_unless_it_need_not_be_there(site):
+    assert not Log(file="app.log", absent="x").begin(site)().ok
+    assert Log(file="app.log", absent="x", required=False).begin(site)().ok
+
+
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        ({"status": 500}, "status 500, not 200"),
+        ({"body": b"sorry"}, "the body lacks the expected text"),
+        ({"status": 302}, "status 302, not 200"),
+    ],
+)
+def test_a_page_that_answers_wrongly(server, site, told, said):
+    server.told = told
+
+    seen = Http(url=server.url, contains="well").begin(site)()
+
+    assert (seen.ok, seen.value) == (False, said)
+
+
+def test_a_page_that_does_not_answer_is_given_up_in_time(server, site):
+    server.told = {"seconds": 5}
+    begun = time.monotonic()
+
+    seen = Http(url=server.url, timeout="200ms").begin(site)()
+
+    assert not seen.ok
+    assert time.monotonic() - begun < 3
+    assert not Http(url="http://127.0.0.1:1/").begin(site)().ok
+
+
+def test_a_page_is_compared_with_what_it_was_before(server, site):
+    before = HttpBaseline(url=server.url, samples=5, pause=0).execute(site).outputs["p95"]
+    look = Http(url=server.url, p95=f"< 1.2 * {before}", enough=3).begin(site)
+    server.told = {"seconds": 0.1}
+
+    assert [look().ok for _ in range(3)] == [True, True, False]
+    assert "p95" in look().value
+
+
+def test_response_times_of_the_process_before_count(server, site):
+    page = Http(url=server.url, p95="< 50ms", enough=5)
+    server.told = {"seconds": 0.06}
+    look = page.begin(site)
+    cursor = [look() for _ in range(4)][-1].cursor
+
+    assert not page.begin(site, cursor)().ok
+
+
+def test_a_baseline_is_not_taken_of_a_broken_page(server, site):
+    server.told = {"status": 500}
+
+    with pytest.raises(StepFailed, match="status 500"):
+        HttpBaseline(url=server.url, samples=3).execute(site)
+
+
+def test_a_limit_in_words_is_refused_with_where_a_baseline_comes_from():
+    with pytest.raises(ValidationError, match=r"http\.baseline"):
+        Http(url="http://x", p95="< 1.2 * baseline")
+
+
+def test_percentiles_are_nearest_ranks():
+    times = [float(n) for n in range(1, 101)]
+
+    assert [percentile(times, share) for share in (0.5, 0.95, 0.99)] == [50, 95, 99]
+    assert percentile([7.0], 0.95) == 7.0
+
+
+def test_a_number_in_the_database(site):
+    assert Sql(query="select count(*) from jobs", expect=2).begin(site)().ok
+    assert Sql(query="select count(*) from jobs", expect="< 2").begin(site)().value == "2, wanted < 2"
+    assert not Sql(query="select nonsense from nowhere").begin(site)().ok
+
+
+def test_a_query_cannot_write(site):
+    Sql(query="delete from jobs returning id").begin(site)()
+
+    assert Sql(query="select count(*) from jobs", expect=2).begin(site)().ok
+
+
+def test_a_command_and_what_it_prints(site):
+    assert Command(command=["true"]).begin(site)().ok
+    assert Command(command=["sh", "-c", "exit 3"]).begin(site)().value == "exit status 3"
+    assert not Command(command=["echo", "InvalidToken"], absent="Invalid").begin(site)().ok
+
+
+@pytest.mark.parametrize(
+    ("values", "ok"), [([0.01], True), ([0.01, 0.02], True), ([0.01, 3], False), ([], False), (["NaN"], False)]
+)
+def test_every_series_of_a_metric_must_be_as_expected(server, site, values, ok):
+    server.told = {"values": values}
+
+    assert Metric(prometheus=server.url, query="rate(x[5m])", expect="< 0.1").begin(site)().ok is ok
+    assert server.asked == "rate(x[5m])"
+
+
+def test_a_prometheus_that_is_none(server, site):
+    server.told = {"body": b"<html>", "values": []}
+    assert "no instant vector" in Metric(prometheus=f"{server.url}/x", query="up", expect=1).begin(site)().value
+    assert "did not answer" in Metric(prometheus="http://127.0.0.1:1", query="up", expect=1).begin(site)().value
+
+
+def test_free_space(site):
+    assert Disk(free="1MiB").begin(site)().ok
+    assert not Disk(free="1000000 TiB").begin(site)().ok
+
+
+def test_a_programs_memory_and_processor_time(site):
+    name = f"deployguard-test-{os.getpid()}"
+    busy = f"import sys; keep = b'x' * 80_000_000\nprint('up', flush=True)\nwhile True: pass  # {name}"
+    with subprocess.Popen([sys.executable, "-c", busy], stdout=subprocess.PIPE) as process:
+        try:
+            process.stdout.readline()
+            assert Process(program=name).begin(site)().ok
+            assert "too much memory" in Process(program=name, memory="50MiB").begin(site)().value
+            look = Process(program=name, cpu=0.05).begin(site)
+            look()
+            time.sleep(0.5)
+            assert "too much processor time" in look().value
+        finally:
+            process.kill()
+
+    assert "not running" in Process(program=name).begin(site)().value
+
+
+def test_a_condition_is_exactly_one():
+    for given in [{}, {"disk": {"free": 1}, "sql": {"query": "x"}}]:
+        with pytest.raises(ValidationError, match="a condition is one of"):
+            OneCondition.model_validate(given)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected", "result"),
+    [(1, 1, True), (1, "1", True), (1, "< 1", False), (1, "<= 1", True), (-2, "> -3", True), (0, "!= 0", False)],
+)
+def test_comparisons(value, expected, result):
+    assert holds(value, expected) is result
+
+
+@pytest.mark.parametrize(
+    ("opened", "closed"),
+    [
+        (GateSql(query="select count(*) from jobs", expect=2), GateSql(query="select count(*) from jobs", expect=0)),
+        (GateCommand(command=["true"]), GateCommand(command=["false"])),
+    ],
+)
+def test_a_gate_lets_through_or_waits_or_fails(site, opened, closed):
+    assert opened.execute(site).status == "pass"
+    with pytest.raises(Waiting):
+        closed.execute(site)
+    with pytest.raises(StepFailed):
+        closed.model_copy(update={"otherwise": "fail"}).execute(site)
+
+
+def test_a_gate_opens_while_it_is_looked_at(server, site):
+    server.told = {"status": 503}
+    threading.Timer(0.5, server.told.update, [{"status": 200}]).start()
+
+    assert GateHttp(url=server.url, within="10s").execute(site).status == "pass"
+
+
+def test_a_gate_on_a_metric(server, site):
+    server.told = {"values": [0]}
+    assert GateMetric(prometheus=server.url, query="x", expect=0).execute(site).evidence == {"value": "0, wanted 0"}
