@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from deployguard.errors import StepFailed
+from deployguard.process import Result
 from deployguard.secret import Secret
 from deployguard.steps.base import Context, Outcome, Preview, Step, show
 
@@ -50,25 +51,36 @@ class Run(Step):
 
     def execute(self, context: Context) -> Outcome:
         """Run it to its end."""
+        given = context.folder / f"{context.step}.outputs" if self.gives and context.folder is not None else None
+        try:
+            result = self._run(context, given)
+            return Outcome(
+                f"exit status 0 in {result.seconds:.1f} s", result=result, outputs=self._outputs(context, given)
+            )
+        finally:
+            # it may hold a secret: only its masked values go on record
+            if given is not None:
+                given.unlink(missing_ok=True)
+
+    def _run(self, context: Context, given: Path | None) -> Result:
         env = _environment(context)
-        if self.gives and context.folder is not None:
-            env["DEPLOYGUARD_OUTPUT"] = str(_empty(context.folder / f"{context.step}.outputs"))
+        if given is not None:
+            env["DEPLOYGUARD_OUTPUT"] = str(_empty(given))
         result = context.command(self._argv(self.command), env=env)
-        shown = self.commands(context)[0]
         if result.exit != 0:
             raise StepFailed(
-                f"{context.target.masker.mask_text(shown)}: {result.describe()}",
+                f"{context.target.masker.mask_text(self.commands(context)[0])}: {result.describe()}",
                 hint="Its last lines say why.", command_exit=result.exit, tail=result.tail,
             )  # fmt: skip
-        return Outcome(f"exit status 0 in {result.seconds:.1f} s", result=result, outputs=self._outputs(context))
+        return result
 
     def _argv(self, words: list[str]) -> list[str]:
         return ["/bin/sh", "-eu", "-c", words[0]] if self.shell else words
 
-    def _outputs(self, context: Context) -> dict[str, str]:
-        if not self.gives or context.folder is None:
+    def _outputs(self, context: Context, given: Path | None) -> dict[str, str]:
+        if given is None:
             return {}
-        lines = (context.folder / f"{context.step}.outputs").read_text("utf-8", errors="replace").splitlines()
+        lines = given.read_text("utf-8", errors="replace").splitlines() if given.exists() else []
         written = dict(line.split("=", 1) for line in lines if "=" in line)
         missing = [name for name in self.gives if name not in written]
         if missing:
