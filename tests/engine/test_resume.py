@@ -11,7 +11,6 @@ from projects import Project, e, states, step
 from deployguard.engine.stop import Stop
 from deployguard.errors import NeedsPerson, UsageError
 
-
 DISK = {"uses": "disk.space", "with": {"at_least": "1 B"}}
 
 

@@ -1,0 +1,148 @@
+"""Twelve steps with effects outside, and a fault at every act by which the journal changes the disk.
+
+Whatever the fault, `deploy --resume` ends in the state of the undisturbed run, or asks. No finished
+step that may not run twice does so, and no effect is without its recorded intent.
+"""
+
+import json
+import random
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import faulty
+import pytest
+import twelve
+
+SAMPLE, PAIRS = 60, 12
+"""Faults and pairs of faults in `make test`; `make faults` takes every one, and 300 pairs."""
+STOPPED = {"NotRecorded", "Interrupted"}
+
+
+@pytest.fixture(scope="module")
+def worker():
+    """Runs commands in processes of their own; forked from one that has everything loaded."""
+    script = Path(twelve.__file__).with_name("worker.py")
+    with subprocess.Popen(
+        [sys.executable, script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+
+        def carry_out(**job):
+            process.stdin.write(json.dumps({k: str(v) if isinstance(v, Path) else v for k, v in job.items()}) + "\n")
+            process.stdin.flush()
+            return json.loads(process.stdout.readline())
+
+        yield carry_out
+        process.stdin.close()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(worker, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("undisturbed")
+    twelve.project(folder)
+    answer = worker(folder=folder, do="deploy")
+    assert answer["end"] == "succeeded"
+    return answer["acts"], twelve.world(folder)
+
+
+@pytest.fixture
+def disturb(worker, undisturbed, tmp_path):
+    """Deploys with one fault, resumes with another or none, answers what is asked; gives how it went."""
+
+    def once(kind, at, second=None):
+        folder = tmp_path / "project"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        twelve.project(folder)
+        first = worker(folder=folder, do="deploy", kind=kind, at=at)
+        assert _foreseen(first, folder), (kind, at, first)
+        if second:
+            again = worker(folder=folder, do="resume", kind=second[0], at=second[1])
+            assert _foreseen(again, folder), (kind, at, second, again)
+        asked = _go_on(worker, folder)
+        assert twelve.world(folder) == undisturbed[1], (kind, at, second)
+        assert twelve.done_twice(folder) == {}, (kind, at, second)
+        return first, asked
+
+    return once
+
+
+def _foreseen(answer, folder):
+    """Killed, stopped with a message and exit code 7, asking, or done: and never an effect without intent."""
+    ended = answer["killed"] or answer["end"] in STOPPED | {"succeeded", "NeedsPerson"}
+    assert twelve.without_intent(folder) == {}, answer
+    return ended and (answer["end"] not in STOPPED or answer["exit"] == 7)
+
+
+def _go_on(worker, folder):
+    """What a person does: resume, and answer questions by looking."""
+    asked, decide = 0, {}
+    for _ in range(5):
+        answer = worker(folder=folder, do="resume", decide=decide)
+        assert twelve.without_intent(folder) == {}
+        if answer["end"] == "succeeded":
+            return asked
+        assert answer["end"] == "NeedsPerson", answer
+        asked += 1  # noqa: SIM113
+        made = folder / "made" / answer["step"]
+        done = made.exists() and made.read_text() != ""
+        decide = {answer["step"]: "done" if done else "retry"}
+        if not done:
+            _forget(folder, answer["step"])
+    pytest.fail(f"not done after five resumes: {answer}")
+
+
+def _forget(folder, step):
+    # it was begun and ended before its effect: a second beginning is what the person asked for
+    path = folder / "noted"
+    path.write_text(
+        "".join(line for line in path.read_text().splitlines(keepends=True) if line.strip() != step)
+        if path.exists()
+        else ""
+    )
+
+
+def _all_faults(acts):
+    return [(kind, at) for kind in faulty.KINDS for at in range(1, acts + 1)]
+
+
+def test_a_fault_anywhere_ends_as_if_there_had_been_none(disturb, undisturbed):
+    seed = random.randrange(10**6)
+    print("seed", seed)
+
+    for kind, at in random.Random(seed).sample(_all_faults(undisturbed[0]), SAMPLE):
+        disturb(kind, at)
+
+
+def test_a_second_fault_while_resuming_changes_nothing(disturb, undisturbed):
+    _pairs(disturb, undisturbed[0], PAIRS)
+
+
+def _pairs(disturb, acts, number):
+    seed = random.randrange(10**6)
+    print("seed", seed)
+    rng = random.Random(seed)
+    for _ in range(number):
+        kind, at = rng.choice(_all_faults(acts))
+        disturb(kind, at, second=(rng.choice(faulty.KINDS), rng.randint(1, 60)))
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("kind", faulty.KINDS)
+def test_every_fault_ends_as_if_there_had_been_none(disturb, kind, record_property):
+    at, asked = 0, 0
+    while True:
+        at += 1
+        first, questions = disturb(kind, at)
+        asked += questions
+        if not first["fired"]:
+            break
+    print(f"{kind}: {at - 1} faults, {asked} questions")
+    record_property("faults", at - 1)
+    assert at > 100
+
+
+@pytest.mark.faults
+def test_pairs_of_faults_end_as_if_there_had_been_none(disturb, undisturbed):
+    _pairs(disturb, undisturbed[0], 300)
