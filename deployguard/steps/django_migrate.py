@@ -3,7 +3,7 @@
 import re
 from typing import ClassVar
 
-from deployguard.errors import StepFailed
+from deployguard.errors import Refused, StepFailed
 from deployguard.process import capture
 from deployguard.steps.base import JSON, Context, Outcome, Preview, Step, show
 
@@ -11,7 +11,10 @@ _LINE = re.compile(r"^ *\[(X| )\] +(\S+)", re.MULTILINE)
 
 
 class DjangoMigrate(Step):
-    """Bring one app's schema to a migration. The schema changes, the rows do not.
+    """Bring one app's schema forward to a migration. The schema changes, the rows do not.
+
+    A schema that is past it already is left alone, unless `backwards` says otherwise: the way
+    back drops what later migrations added, with what it holds.
 
     Undo: back to the migration that was applied before, unless the runbook names one.
     """
@@ -24,6 +27,8 @@ class DjangoMigrate(Step):
     app: str
     to: str
     """Name of the migration or its number; `zero` for none."""
+    backwards: bool = False
+    """Whether later migrations may be undone, with what they added: for a `rollback:` of one's own."""
 
     def preview(self, context: Context) -> Preview:
         """Which migrations would be applied or undone."""
@@ -33,6 +38,8 @@ class DjangoMigrate(Step):
             return Preview("unknown", f"{self.app} {self.to} comes with code that is not there yet", command)
         if self._at(listed):
             return Preview("already done", f"{self.app} is at {self.to}", command)
+        if past := self._past(listed):
+            return Preview("unknown", f"{self.app} is past {self.to} already, at {past[-1]}", command)
         names = [n for n, applied in listed if not applied and n[: len(self.to)] <= self.to]
         return Preview(summary=f"{self.app} → {self.to}: {', '.join(names) or 'backwards'}", commands=command)
 
@@ -49,8 +56,17 @@ class DjangoMigrate(Step):
         return self._at(self._listed(context))
 
     def execute(self, context: Context) -> Outcome:
-        """Let Django migrate, then look where the schema is."""
+        """Let Django migrate, then look where the schema is.
+
+        Raises:
+            Refused: later migrations are applied.
+        """
         before = self._listed(context)
+        if past := self._past(before):
+            raise Refused(
+                f"{self.app} is past {self.to} already: {', '.join(past)} would be undone, with what they added",
+                hint=f"Say to: {past[-1].partition('_')[0]} in the runbook, or backwards: true if that is meant.",
+            )
         result = context.manage("migrate", self.app, self.to, "--noinput")
         if result.exit != 0:
             raise StepFailed(
@@ -75,7 +91,7 @@ class DjangoMigrate(Step):
 
     def compensate(self, context: Context) -> Outcome:
         """Migrate to what was there before."""
-        back = DjangoMigrate(app=self.app, to=str(context.before["migration"]))
+        back = DjangoMigrate(app=self.app, to=str(context.before["migration"]), backwards=True)
         if back.is_done(context):
             return Outcome(f"{self.app} is at {back.to}")
         return back.execute(context)
@@ -83,6 +99,13 @@ class DjangoMigrate(Step):
     def _at(self, listed: list[tuple[str, bool]]) -> bool:
         last = _last(listed)
         return last == self.to or (self.to != "zero" and last.startswith(self.to))
+
+    def _past(self, listed: list[tuple[str, bool]]) -> list[str]:
+        """Migrations after the wanted one that are applied and may not be undone."""
+        if self.backwards or self.to == "zero":
+            return []
+        wanted = next((i for i, (name, _) in enumerate(listed) if name.startswith(self.to)), len(listed))
+        return [name for name, applied in listed[wanted + 1 :] if applied]
 
     def _listed(self, context: Context) -> list[tuple[str, bool]]:
         """The app's migrations in order, and whether each is applied."""
