@@ -12,6 +12,7 @@ from sites import killed
 
 from deployguard.backup.base import Loss
 from deployguard.backup.naming import fitting
+from deployguard.backup.postgres_place import swap
 from deployguard.backup.products import product as product_for
 from deployguard.backup.restore import restore
 from deployguard.backup.take import Order, take
@@ -226,6 +227,25 @@ def test_a_session_that_cannot_be_ended_stops_the_swap_and_nothing_is_changed(
 
     assert databases(postgres_server) == before
     assert site.run("SELECT DISTINCT name FROM person") == [("token",)]
+
+
+def test_a_second_rename_that_fails_takes_the_first_one_back(site, postgres_server, monkeypatch):
+    name = name_of(site)
+    site.close()
+    postgres_server.run(f"CREATE DATABASE {name}_copy")
+    monkeypatch.setattr("deployguard.backup.postgres_place._end_sessions", lambda *_: None)
+
+    with (
+        postgres_server.connect(f"{name}_copy"),
+        postgres_server.connect() as first,
+        postgres_server.connect() as second,
+    ):
+        with pytest.raises(Refused, match="in use"):
+            swap(first, second, live=name, copy=f"{name}_copy", former=f"{name}_former")
+
+    assert len(look(postgres_server, name)) == 200
+    assert f"{name}_former" not in databases(postgres_server)
+    postgres_server.run(f"DROP DATABASE {name}_copy WITH (FORCE)")
 
 
 def test_the_fencing_token_never_goes_back(product, store, site, opened):
