@@ -108,6 +108,10 @@ class Snapshot(Protocol):
 class Copy(Protocol):
     """A dump that has been restored beside the database, under a name of its own."""
 
+    @property
+    def database(self) -> str:
+        """Its name, as it stands in a URL: a file's whole path, or a database on the same server."""
+
     def facts(self, key: bytes, pulse: Pulse) -> Facts:
         """What it holds."""
 

@@ -201,6 +201,11 @@ class MysqlCopy:
     product: MysqlProduct
     scratch: str
 
+    @property
+    def database(self) -> str:
+        """Its name on the server."""
+        return self.scratch
+
     def facts(self, key: bytes, pulse: Pulse) -> Facts:
         """What it holds."""
         with self.product.connection() as connection:

@@ -179,6 +179,11 @@ class PostgresCopy:
     product: PostgresProduct
     name: str
 
+    @property
+    def database(self) -> str:
+        """Its name on the server."""
+        return self.name
+
     def facts(self, key: bytes, pulse: Pulse) -> Facts:
         """What it holds."""
         with self.product.connection(self.name) as connection:

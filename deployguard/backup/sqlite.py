@@ -102,6 +102,11 @@ class SqliteCopy:
     keep: Path
     deadline: float
 
+    @property
+    def database(self) -> str:
+        """The file's path."""
+        return str(self.path.resolve())
+
     def facts(self, key: bytes, pulse: Pulse) -> Facts:
         """What it holds."""
         return _facts(self.path, key, pulse)

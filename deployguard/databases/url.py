@@ -1,7 +1,7 @@
 """Database URLs, and how they are shown: never with a password."""
 
 from dataclasses import dataclass, field
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from deployguard.errors import Refused
 from deployguard.secret import Secret
@@ -58,6 +58,15 @@ def parse_url(url: str | Secret) -> DatabaseUrl:
     return DatabaseUrl(
         product, path, parts.hostname or "", port, unquote(parts.username or ""), password, dict(parse_qsl(parts.query))
     )
+
+
+def with_database(url: str | Secret, database: str) -> Secret:
+    """The URL of another database of the same server; of another file, where there is none."""
+    text = url.reveal() if isinstance(url, Secret) else url
+    parts = urlsplit(text)
+    query = f"?{parts.query}" if parts.query else ""
+    # written out: urlunsplit would lose a slash of a file's URL, which has no server in front
+    return Secret(f"{parts.scheme}://{parts.netloc}/{quote(database)}{query}", name="database URL")
 
 
 def _no(what: str) -> Refused:

@@ -112,7 +112,17 @@ class Run:
             began=datetime.fromisoformat(self.state.at).timestamp(), before=mine.before, folder=folder, env=env,
             sample=sample, answers=self._answers(planned.id), starter=self.state.started.actor,
             watched=self.state.watched.get(planned.id), once=self.once,
+            sibling=self._sibling,
         )  # fmt: skip
+
+    def _sibling(self, step: str) -> tuple[Step, Mapping[str, str | Secret]]:
+        planned = next((p for p in self.plan.steps if p.id == step), None)
+        if planned is None:
+            ids = ", ".join(p.id for p in self.plan.steps)
+            raise Refused(f"there is no step {step}", hint=f"Steps: {ids}.")
+        names = self.names()
+        known = {n: self.target.secrets.get(n) for n in self._wanted(planned)}
+        return planned.bind(names), rendered_environment(planned.spec.env, names, known)
 
     def _answers(self, step: str) -> tuple[Answer, ...]:
         started = self.state.started

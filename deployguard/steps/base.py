@@ -214,6 +214,7 @@ class Context:
         sample: put one observation of a watched condition on record: condition, ok, value,
             seconds elapsed, and as keywords cursor and missed.
         watched: what is on record of the watch from before a restart.
+        sibling: another step of the run by its id, ready to be executed, and its environment.
         once: whether a watch is to look once and wait for the next visit.
         answers: what people answered to this step, a gate, in order.
         starter: who began the run.
@@ -232,6 +233,7 @@ class Context:
     sample: Callable[..., None] = lambda *_, **__: None
     watched: Watched | None = None
     once: bool = False
+    sibling: Callable[[str], tuple["Step", Mapping[str, str | Secret]]] | None = None
     answers: tuple[Answer, ...] = ()
     starter: str = ""
 

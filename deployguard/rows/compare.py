@@ -1,0 +1,99 @@
+"""Two copies of one database: is each value still the same, once it is opened?"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from deployguard.databases.base import Database, Key, Row, RowTable
+from deployguard.keys.keyring import Keyring
+from deployguard.rows.progress import Meter, Pulse
+from deployguard.rows.tables import tables_of
+from deployguard.rows.target import EncryptedColumn
+
+PAGE = 1000
+_NAMED = 5
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Rows of a column that are not what they were: how many, and the keys of the first."""
+
+    table: str
+    column: str
+    count: int
+    keys: tuple[str, ...]
+
+    def describe(self) -> str:
+        """One sentence with the primary keys, never the content."""
+        more = ", …" if self.count > len(self.keys) else ""
+        return f"{self.table}.{self.column}: {self.count:,} rows differ (primary key {', '.join(self.keys)}{more})"
+
+
+Seen = Callable[[bytes | None], bytes | None]
+"""What a stored value is compared as."""
+
+
+def as_stored(value: bytes | None) -> bytes | None:
+    """Every byte as it stands."""
+    return value
+
+
+def as_read(keyring: Keyring) -> Seen:
+    """What the application reads: the content of a token, anything else as it stands."""
+
+    def seen(value: bytes | None) -> bytes | None:
+        opened = keyring.open(value) if value is not None else None
+        return opened.plaintext if opened is not None else value
+
+    return seen
+
+
+def differences(
+    original: Database, changed: Database, columns: Sequence[EncryptedColumn], seen: Seen, *, pulse: Pulse
+) -> list[Difference]:
+    """Every value that differs between two databases that nobody writes to.
+
+    Args:
+        original: what was there.
+        changed: what became of it; its keys and columns have the same names.
+        columns: to compare.
+        seen: what a value is compared as, on both sides.
+        pulse: see `Pulse`.
+
+    A row that is only in one of them differs in every column. Memory stays flat: a page of
+    one, and the rows of the same keys of the other, are held at a time.
+    """
+    found: list[Difference] = []
+    for work in tables_of(changed, columns):
+        found += _in_table(original, changed, work.table, seen, pulse)
+    return found
+
+
+def _in_table(original: Database, changed: Database, table: RowTable, seen: Seen, pulse: Pulse) -> list[Difference]:
+    counted = {column: Difference(table.name, column, 0, ()) for column in table.columns}
+    meter = Meter(f"comparing {table.name}", original.count(table.name), pulse)
+    after: Key | None = None
+    while page := original.page(table, after, PAGE):
+        others = {row.key: row for row in changed.rows(table, [row.key for row in page])}
+        for row in page:
+            for index in _differing(row, others.get(row.key), seen):
+                counted[table.columns[index]] = _noted(counted[table.columns[index]], row.key)
+        after = page[-1].key
+        meter.add(len(page), PAGE)
+    if (more := changed.count(table.name) - meter.done) > 0:
+        first = counted[table.columns[0]]
+        counted[table.columns[0]] = replace(first, count=first.count + more, keys=(*first.keys, "new rows"))
+    return [difference for difference in counted.values() if difference.count]
+
+
+def _differing(row: Row, other: Row | None, seen: Seen) -> list[int]:
+    if other is None:
+        return list(range(len(row.values)))
+    pairs = zip(row.values, other.values, strict=True)
+    return [index for index, (old, new) in enumerate(pairs) if old != new and seen(old) != seen(new)]
+
+
+def _noted(difference: Difference, key: Key) -> Difference:
+    keys = difference.keys
+    if len(keys) < _NAMED:
+        keys = (*keys, "/".join(str(part) for part in key))
+    return replace(difference, count=difference.count + 1, keys=keys)
