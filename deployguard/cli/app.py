@@ -1,7 +1,9 @@
 """The command line: errors → exit codes. Every command is one file; what is heavy is imported when it runs."""
 
+import os
 import sys
-from typing import Any
+from contextlib import suppress
+from typing import Any, TextIO
 
 import typer
 from typer.core import TyperGroup
@@ -25,7 +27,8 @@ class Commands(TyperGroup):
         except DeployguardError as error:
             from deployguard.cli.console import show_error
 
-            show_error(error)
+            with suppress(OSError):
+                show_error(error)
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
@@ -80,4 +83,24 @@ _register()
 
 def main() -> None:
     """Entry point of the program."""
-    app()
+    _take_what_is_closed()
+    try:
+        app()
+    finally:
+        _let_go_of(sys.stdout)
+
+
+def _take_what_is_closed() -> None:
+    # started without them, a journal opened next would become our standard output
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            fd = os.open(os.devnull, os.O_RDWR)
+            setattr(sys, name, open(fd, "w" if number else "r", encoding="utf-8"))  # noqa: SIM115, PTH123 - for good
+
+
+def _let_go_of(stream: TextIO) -> None:
+    # at its end Python writes what is left, and where nobody reads any more that would take the exit code's place
+    try:
+        stream.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -1,8 +1,10 @@
 """What deploy and rollback share: ask, hold the journal, watch, report, and say how it ended."""
 
+import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
@@ -111,7 +113,8 @@ def go_on(
             once=once,
             ask=_asker(console),
         )
-        console.line(f"resuming run {before.id} in {before.environment}")
+        with _even_unheard(console):
+            console.line(f"resuming run {before.id} in {before.environment}")
         _conclude(console, session, lambda: resume(session, before))
 
 
@@ -140,8 +143,6 @@ def back(
 
 def _recorded_plan(file: Path, before: RunState) -> Plan:
     # what ran is what is undone, whatever the file says by now: the new code may have brought a new runbook
-    import os
-
     from deployguard.engine.plan import make_plan
     from deployguard.runbook.load import runbook_from
     from deployguard.secret_sources import SOURCES
@@ -228,17 +229,31 @@ def _conclude(console: Console, session: Session, work: object, *, asked_to_undo
         raise
     paths = _report(session, state)
     done = asked_to_undo and state.state == "rolled_back"
-    if console.as_json:
-        console.document(run_json(state, paths))
-    _say_end(console, state, paths)
+    with _even_unheard(console):
+        if console.as_json:
+            console.document(run_json(state, paths))
+        _say_end(console, state, paths)
     raise typer.Exit(0 if done else EXIT[state.state])
 
 
 def _report_latest(console: Console, session: Session) -> None:
     runs = [r for r in fold(session.journal.records()).values() if r.environment == session.plan.environment]
     if runs and runs[-1].ended is not None:
-        for path in _report(session, runs[-1]):
-            console.line(f"report       {path}")
+        paths = _report(session, runs[-1])
+        with _even_unheard(console):
+            for path in paths:
+                console.line(f"report       {path}")
+
+
+@contextmanager
+def _even_unheard(console: Console) -> Iterator[None]:
+    """Whoever read our output may be gone; that is no reason to stop, or to end with another exit code."""
+    try:
+        yield
+    except OSError:
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, console.stream.fileno())
+        os.close(null)
 
 
 def _report(session: Session, state: RunState) -> list[Path]:
