@@ -59,7 +59,8 @@ class WorkingCopy:
     def changed(self) -> list[str]:
         """Paths that differ from the commit or are not known to git; ignored files do not count."""
         self.require()
-        entries = self.git("status", "--porcelain=v1", "-z", "--untracked-files=normal").split("\0")
+        # without renames each entry is one path
+        entries = self.git("status", "--porcelain=v1", "-z", "--untracked-files=normal", "--no-renames").split("\0")
         return [entry[3:] for entry in entries if entry]
 
     def subject(self, commit: str) -> str:

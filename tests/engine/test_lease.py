@@ -1,5 +1,6 @@
 """One run per environment: of many starters one wins, and who has lost the environment cannot write to it."""
 
+import fcntl
 import json
 import os
 import re
@@ -9,10 +10,15 @@ import subprocess
 import sys
 import time
 from contextlib import closing, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
+from threading import Timer
 
 import pytest
 from small_site import at_new_code
+
+from deployguard.errors import EnvironmentHeld, LeaseLost
+from deployguard.journal.lock import EnvironmentLock, about_me
 
 STARTERS = 16
 HELD = 6
@@ -35,6 +41,7 @@ environments:
 steps:
   - { id: encrypt, uses: encryption.encrypt }
 """
+DEAD = json.dumps({"run": "staging-1", "pid": 2**22 + 1, "pid_started": 1.0, "host": os.uname().nodename}).encode()
 MANY = 40_000
 """Rows: enough for a run to be found in the middle of them."""
 
@@ -127,6 +134,35 @@ def test_a_dead_holders_lock_is_free_at_once(slow):
     done = slow.run("deploy", "--resume", "--env", "staging")
 
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("left_there", [b"", DEAD], ids=["nothing", "what a dead holder wrote"])
+def test_who_has_just_taken_the_lock_is_named_though_it_has_not_said_yet_who_it_is(tmp_path, left_there):
+    with (tmp_path / "staging.lock").open("wb") as newest:
+        newest.write(left_there)
+        newest.flush()
+        fcntl.flock(newest, fcntl.LOCK_EX)
+
+        def says_who_it_is():
+            newest.truncate(0)
+            os.pwrite(newest.fileno(), json.dumps(about_me("staging-2", datetime.now(UTC))).encode(), 0)
+
+        soon = Timer(0.2, says_who_it_is)
+        soon.start()
+        with pytest.raises(EnvironmentHeld, match=rf"run staging-2 \(process {os.getpid()} on .*, which is alive\)"):
+            EnvironmentLock(tmp_path, "staging", about={})
+        soon.join()
+
+
+def test_a_holder_whose_lock_file_was_removed_knows_it_at_its_next_safe_point(tmp_path):
+    with EnvironmentLock(tmp_path, "staging", about={}) as old:
+        old.require()
+        (tmp_path / "staging.lock").unlink()
+        with EnvironmentLock(tmp_path, "staging", about={}) as new:
+            new.require()
+
+            with pytest.raises(LeaseLost, match="lock file of staging was removed or replaced"):
+                old.require()
 
 
 # -- the fencing token says who is right
