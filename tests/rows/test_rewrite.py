@@ -288,10 +288,11 @@ def test_a_change_between_read_and_write_is_kept_and_encrypted(database, people,
         return seal(self, plaintexts)
 
     monkeypatch.setattr(Keyring, "seal_many", seal_while_somebody_writes)
-    encrypt(database, keyring)
+    done = encrypt(database, keyring)
     meanwhile.close()
 
     assert opened_by(keyring, people) == [b"a", b"from outside"]
+    assert done[0].passes == 2
 
 
 def test_a_row_written_behind_the_cursor_is_found_by_the_next_pass(database, people, keyring, small_batches):
