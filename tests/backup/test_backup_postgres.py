@@ -239,9 +239,9 @@ def test_a_second_rename_that_fails_takes_the_first_one_back(site, postgres_serv
         postgres_server.connect(f"{name}_copy"),
         postgres_server.connect() as first,
         postgres_server.connect() as second,
+        pytest.raises(Refused, match="in use"),
     ):
-        with pytest.raises(Refused, match="in use"):
-            swap(first, second, live=name, copy=f"{name}_copy", former=f"{name}_former")
+        swap(first, second, live=name, copy=f"{name}_copy", former=f"{name}_former")
 
     assert len(look(postgres_server, name)) == 200
     assert f"{name}_former" not in databases(postgres_server)
