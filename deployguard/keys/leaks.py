@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from deployguard.errors import StepFailed, StepTimedOut
+from deployguard.keys.shipping import shipped_in_image
 from deployguard.keys.spellings import Spellings, pieces
 from deployguard.process import base_environment, capture
 from deployguard.process.piped import piped
@@ -121,16 +122,18 @@ def _git(directory: Path, *arguments: str) -> bytes:
 def file_leaks(directory: Path, spellings: Spellings, limits: Limits) -> Iterator[Leak]:
     """The files of a working copy: those that git knows, would take, and ignores.
 
-    An ignored file may hold a key, if only its owner can read it.
+    An ignored file may hold a key, if only its owner can read it and no image is made of it.
     """
+    shipped = shipped_in_image(directory)
     listings = {
         "tracked": ("ls-files", "-z", "--cached"),
         "untracked": ("ls-files", "-z", "--others", "--exclude-standard"),
         "ignored": ("ls-files", "-z", "--others", "--ignored", "--exclude-standard"),
     }
     for kind, command in listings.items():
-        for name in filter(None, _git(directory, *command).split(b"\0")):
-            yield from _file_leak(directory / os.fsdecode(name), kind, os.fsdecode(name), spellings, limits)
+        for name in map(os.fsdecode, filter(None, _git(directory, *command).split(b"\0"))):
+            how = "shipped" if kind == "ignored" and shipped(name) else kind
+            yield from _file_leak(directory / name, how, name, spellings, limits)
 
 
 def loose_leaks(folder: Path, spellings: Spellings, limits: Limits) -> Iterator[Leak]:
@@ -151,6 +154,9 @@ def _file_leak(path: Path, kind: str, shown: str, spellings: Spellings, limits: 
             elif kind == "untracked":
                 fix = f"Move it out of the working copy, or add {shown} to .gitignore and run 'chmod 600 {shown}'."
                 yield Leak(name, f"{shown}, which the next 'git add' would take", fix)
+            elif kind == "shipped":
+                fix = f"Add {shown} to .dockerignore; if an image was built with it, make a new key."
+                yield Leak(name, f"{shown}, which the Dockerfile copies into the image", fix)
             elif mode & (stat.S_IRGRP | stat.S_IROTH):
                 fix = f"Run 'chmod 600 {shown}'; if others could read it, make a new key."
                 yield Leak(name, f"{shown}, which others may read (mode {mode:04o})", fix)

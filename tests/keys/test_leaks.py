@@ -179,6 +179,17 @@ def test_files_are_judged_by_what_git_would_do_with_them(copy, key):
     ]
 
 
+def test_a_private_file_that_the_image_is_built_with_is_found(copy, key):
+    (copy / "Dockerfile").write_text("FROM python\nCOPY . /app\n")
+    (copy / "key.secret").write_text(key.reveal())
+    (copy / "key.secret").chmod(0o600)
+
+    assert in_files(copy, key) == ["key.secret, which the Dockerfile copies into the image"]
+
+    (copy / ".dockerignore").write_text("*.secret\n")
+    assert in_files(copy, key) == []
+
+
 def test_what_is_no_file_or_leads_elsewhere_is_passed_over(copy, key, tmp_path):
     (tmp_path / "elsewhere").write_text(key.reveal())
     (copy / "link").symlink_to(tmp_path / "elsewhere")
