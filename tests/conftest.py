@@ -5,6 +5,7 @@ from itertools import count
 import pytest
 from servers import MariaServer, PostgresServer, Store, sqlite_store
 
+import demo
 from deployguard.databases import connect
 from deployguard.keys.keyring import Keyring
 from deployguard.secret import Secret
@@ -83,3 +84,24 @@ def new_key():
 @pytest.fixture(scope="session")
 def keyring(new_key):
     return Keyring(new_key())
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory):
+    """The demo with nothing done yet. Copy it before anything is changed."""
+    return demo.build(tmp_path_factory.mktemp("demo") / "a clone")
+
+
+@pytest.fixture(scope="session")
+def staged(built, tmp_path_factory):
+    """The demo after a staging run, beside what staging held before. Copy it before anything is changed."""
+    site = demo.copy_of(built, tmp_path_factory.mktemp("staged") / "a clone")
+    before = site.rows("staging")
+    site.deploy("staging")
+    return site, before
+
+
+@pytest.fixture
+def site(staged, tmp_path):
+    """A copy of its own, with staging done and production still to do."""
+    return demo.copy_of(staged[0], tmp_path / "a clone")

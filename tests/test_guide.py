@@ -12,108 +12,10 @@ import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import closing
-from pathlib import Path
 
-import pytest
 from cryptography.fernet import Fernet, InvalidToken
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "examples"))
-import build_demo  # noqa: E402 - a script of the examples, not a package
-
-COLUMNS = {
-    "web_profile": [
-        *("first_name", "last_name", "email", "discord_username", "slack_username", "github_username"),
-        "stripe_account_id",
-    ],
-    "web_donation": ["email"],
-    "web_order": ["shipping_address"],
-    "web_webrequest": ["ip_address"],
-    "web_featurevote": ["ip_address"],
-}
-QUICK = ["--set", "watch=1s", "--set", "watch_every=1s"]
-
-
-class Site:
-    """A copy of the demo: two environments and the `deployguard` that knows them."""
-
-    def __init__(self, root):
-        self.root = root
-
-    def start(self, *arguments):
-        return subprocess.Popen(
-            [self.root / "demo/deployguard", *arguments], cwd=self.root, stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
-        )  # fmt: skip
-
-    def run(self, *arguments):
-        process = self.start(*arguments)
-        said, _ = process.communicate(timeout=300)
-        return process.returncode, said
-
-    def deploy(self, environment):
-        code, said = self.run("deploy", "--env", environment, "--yes", *QUICK)
-        assert code == 0, said
-
-    def database(self, environment):
-        return closing(sqlite3.connect(self.root / "demo" / environment / "db.sqlite3", timeout=30))
-
-    def key(self, environment):
-        return Fernet((self.root / f"demo/keys/{environment}.key").read_bytes().strip())
-
-    def rows(self, environment):
-        """Every value of every table as stored, by table, primary key and column; not what Django says of itself."""
-        stored = {}
-        with self.database(environment) as connection:
-            tables = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table' AND name LIKE 'web_%'")
-            for (table,) in tables.fetchall():
-                names = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
-                values = ", ".join(f"CAST({name} AS BLOB), typeof({name})" for name in names)
-                for row in connection.execute(f"SELECT id, {values} FROM {table}"):
-                    stored[table, row[0]] = dict(zip(names, zip(row[1::2], row[2::2], strict=True), strict=True))
-        return stored
-
-    def place(self, environment):
-        """Where code and schema stand, and what deployguard has left in the database."""
-        with self.database(environment) as connection:
-            migrations = connection.execute("SELECT app, name FROM django_migrations ORDER BY id").fetchall()
-            ours = connection.execute("SELECT name FROM sqlite_schema WHERE name LIKE 'deployguard%'").fetchall()
-            schema = {
-                table: {row[1:4] for row in connection.execute(f"PRAGMA table_info({table})")} for table in COLUMNS
-            }
-        git = ["git", "-C", self.root / "demo" / environment]
-        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout
-        dirty = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=True).stdout
-        return {"migrations": migrations, "schema": schema, "head": head, "dirty": dirty, "ours": ours}
-
-
-@pytest.fixture(scope="module")
-def staged(tmp_path_factory):
-    """The demo after a staging run, beside what staging held before."""
-    root = tmp_path_factory.mktemp("guide") / "a clone"
-    (root / ".venv/bin").mkdir(parents=True)
-    command = root / ".venv/bin/deployguard"
-    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m deployguard "$@"\n')
-    command.chmod(0o755)
-    shutil.copy(ROOT / "runbook.yaml", root)
-    pip = ROOT / ".cache/pip"
-    pip.mkdir(parents=True, exist_ok=True)
-    (root / ".cache").mkdir()
-    (root / ".cache/pip").symlink_to(pip)
-    build_demo.main(root)
-    site = Site(root)
-    before = site.rows("staging")
-    site.deploy("staging")
-    return site, before
-
-
-@pytest.fixture
-def site(staged, tmp_path):
-    """A copy of its own, with staging done and production still to do."""
-    root = tmp_path / "a clone"
-    shutil.copytree(staged[0].root, root, symlinks=True)
-    return Site(root)
+from demo import COLUMNS, QUICK, ROOT, copy_of
 
 
 def assert_encrypted(before, after, key):
@@ -256,10 +158,9 @@ def _checkpoints(site, operation):
 
 
 def test_a_key_is_rotated_and_back_by_the_rotation_runbook(staged, tmp_path):
-    root = tmp_path / "a clone"
-    shutil.copytree(staged[0].root, root, symlinks=True)
+    site, old, new = copy_of(staged[0], tmp_path / "a clone"), staged[0].key("staging"), Fernet.generate_key()
+    root = site.root
     shutil.copy(ROOT / "examples/rotate-key/runbook.yaml", root / "rotate.yaml")
-    site, old, new = Site(root), staged[0].key("staging"), Fernet.generate_key()
     env = {
         "NEW_ENCRYPTION_KEY": new.decode(), "PATH": os.environ["PATH"],
         "MESSAGE_ENCRYPTION_KEY": (root / "demo/keys/staging.key").read_text().strip(),
