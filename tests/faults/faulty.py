@@ -76,6 +76,11 @@ class FaultyDisk(Disk):
         return errno.EIO if self.kind == "eio" else errno.ENOSPC
 
 
+def text_at(address):
+    """The text that SQLite keeps at an address."""
+    return os.fsdecode(ctypes.string_at(address)) if address else ""
+
+
 class Installed:
     """A disk under everything that SQLite and the journal write from now on in this process."""
 
@@ -101,7 +106,7 @@ class Installed:
         code = self._open(vfs, name, file, flags, out)
         methods = ctypes.cast(file, ctypes.POINTER(ctypes.POINTER(Methods)))
         if code == SQLITE_OK and methods[0]:
-            self.paths[file] = os.fsdecode(ctypes.string_at(name) if name else b"")
+            self.paths[file] = text_at(name)
             mine = Methods.from_buffer_copy(methods[0].contents)
             write, sync, truncate = WRITE(mine.write), SYNC(mine.sync), TRUNCATE(mine.truncate)
             ours = (
@@ -134,7 +139,7 @@ class Installed:
         return usual(file, size)
 
     def _deleted(self, vfs, name, sync_folder):
-        if self.disk.act(f"delete {Path(os.fsdecode(ctypes.string_at(name))).name}", lambda: None):
+        if self.disk.act(f"delete {Path(text_at(name)).name}", lambda: None):
             return SQLITE_IOERR_WRITE
         return self._delete(vfs, name, sync_folder)
 

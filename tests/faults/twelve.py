@@ -42,8 +42,6 @@ STEPS = (
     sh("allowed", "echo allowed >> made/allowed; exit 3", continue_on_error=True, check="grep -qs ^allowed made/allowed"),
     sh("last", "echo last >> made/last"),
 )  # fmt: skip
-AGAIN = frozenset({"folder", "file", "table", "size", "sized", "flaky"})
-"""Steps that may run twice; every other one must have run exactly once."""
 
 
 def project(folder):
@@ -74,6 +72,13 @@ def without_intent(folder):
     return noted(folder) - intents
 
 
-def done_twice(folder):
-    """Steps that ran twice although that does harm: must be none."""
-    return {name: times for name, times in noted(folder).items() if times > 1 and name not in AGAIN}
+def begun_after_its_end(folder):
+    """Steps that were begun again after their end was on record: must be none."""
+    ended, again = set(), []
+    for record in Project(Path(folder)).records():
+        step = getattr(record.event, "step", None)
+        if isinstance(record.event, e.StepFinished):
+            ended.add(step)
+        elif isinstance(record.event, e.StepStarted) and step in ended:
+            again.append(step)
+    return again
