@@ -210,12 +210,18 @@ def _same_target(before: RunState, target: Target) -> None:
     recorded, found = before.started.target, identity(target)
     if recorded is None or found is None:
         return
-    if any(recorded.get(k) != vars(found)[k] for k in ("engine", "server_id", "database")):
+    # a database that was restored answers to the same name on the same server, under another number of its own
+    if _place(recorded) != _place(vars(found)):
         raise Refused(
             f"run {before.id} was made on {recorded.get('database')}, "
             f"but the environment's database is {found.database} now",
             hint="Give the same database URL as before.",
         )
+
+
+def _place(identity_: Mapping[str, object]) -> tuple[object, object, str]:
+    server = str(identity_.get("server_id")).partition("/")[0]
+    return identity_.get("engine"), identity_.get("database"), server
 
 
 def _conclude(console: Console, session: Session, work: object, *, asked_to_undo: bool = False) -> NoReturn:
