@@ -37,7 +37,7 @@ class TlsExpiry(Check):
     """
 
     uses: ClassVar[str] = "tls.expiry"
-    example: ClassVar[str] = '- uses: tls.expiry\n  with: { urls: ["https://example.org/health"], at_least: 14d }'
+    example: ClassVar[str] = '- uses: tls.expiry\n  with: { urls: ["https://localhost/health"], at_least: 14d }'
 
     urls: tuple[Annotated[str, AfterValidator(_place)], ...] = Field(min_length=1)
     """https://host/ or host:port."""
