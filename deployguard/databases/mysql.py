@@ -133,9 +133,11 @@ class Mysql:
 
     def identity(self) -> Identity:
         """The server's own unique number, where the product has one."""
-        own = "@@server_uid" if self._is_mariadb else "@@server_uuid"
-        version, host, port, base = self._all("SELECT VERSION(), @@hostname, @@port, DATABASE()")[0]
-        server = self._all(f"SELECT {own}")[0][0]
+        version, host, port, base, number = self._all("SELECT VERSION(), @@hostname, @@port, DATABASE(), @@server_id")[
+            0
+        ]
+        own = self._all("SHOW GLOBAL VARIABLES WHERE Variable_name IN ('server_uid', 'server_uuid')")
+        server = own[0][1] if own else number
         return Identity("mariadb" if self._is_mariadb else "mysql", version, f"{host}:{port}", base, str(server))
 
     def size(self) -> int:

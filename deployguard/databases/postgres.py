@@ -81,6 +81,8 @@ class Postgres:
             "host": where.host or None, "port": where.port, "user": where.user or None,
             "dbname": where.database or None, "password": password.reveal() if password else None,
             "application_name": "deployguard", "connect_timeout": 10, "tcp_user_timeout": 30_000,
+            # a server that vanished without a word is noticed within a minute, not two hours
+            "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3,
             **where.options, "client_encoding": "UTF8",
         }  # fmt: skip
         return make_conninfo(**given)
