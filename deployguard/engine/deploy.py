@@ -241,7 +241,7 @@ def _beginning(session: Session) -> e.RunStarted:
         steps=[
             {
                 "id": s.id, "uses": s.uses, "summary": s.spec.summary or (s.kind.__doc__ or "").split("\n")[0],
-                "check": s.kind.check, "idempotent": s.kind.idempotent, "rollback": _undo_name(s),
+                "check": s.kind.check, "idempotent": s.step().repeatable(), "rollback": _undo_name(s),
             }
             for s in plan.steps
         ],
