@@ -3,6 +3,7 @@
 The guide's own runbook on the sample site, with one thing spoilt in each test.
 """
 
+import json
 import re
 import sqlite3
 import time
@@ -200,6 +201,32 @@ def test_it_is_refused_with_what_where_and_what_to_do_and_nothing_is_touched(sit
     for secret in secrets - {""}:
         assert secret not in said
         assert not [p for p in site.artefacts() if secret.encode() in p.read_bytes()]
+
+
+def test_a_script_is_told_the_same_in_one_json_document(site):
+    edit("uses: git.clean", "uses: git.clen")(site)
+
+    done = site.run("deploy", "--env", "staging", "--yes", "--json")
+
+    assert done.returncode == NOT_VALID
+    (problem,) = json.loads(done.stdout)["error"]["problems"]
+    assert (problem["summary"], problem["hint"]) == ("unknown step kind 'git.clen'", "Did you mean git.clean?")
+    assert (
+        f"{problem['file']}:{problem['line']}:{problem['column']}"
+        == f"runbook.yaml:{place(site.runbook, 'uses: git.clen')}"
+    )
+
+
+def test_a_script_is_told_which_check_said_no(site):
+    key("'GOOD'")(site)
+
+    done = site.run("deploy", "--env", "staging", "--yes", "--json")
+
+    assert done.returncode == REFUSED
+    run = json.loads(done.stdout)
+    assert run["state"] == "refused"
+    assert [c["id"] for c in run["checks"] if c["status"] == "fail"] == ["key.check", "encryption.readiness"]
+    assert site.key() not in done.stdout + done.stderr
 
 
 @pytest.fixture
