@@ -196,3 +196,16 @@ def test_a_key_is_rotated_and_back_by_the_rotation_runbook(staged, tmp_path):
         for column, (value, _) in row.items():
             found = back[table, pk][column][0]
             assert found == value or old.decrypt(found) == old.decrypt(value)
+
+
+def test_the_way_back_of_a_run_survives_the_way_back_of_a_later_one(site):
+    before = site.rows("production")
+    site.deploy("production")
+    run = next(line.split()[0] for line in runs(site) if line.startswith("production"))
+
+    assert site.run("data", "encrypt", "--env", "production", "--yes")[0] == 0
+    assert site.run("rollback", "--env", "production", "--yes")[0] == 0
+    code, said = site.run("rollback", run, "--env", "production", "--yes")
+
+    assert code == 0, said
+    assert site.rows("production") == before

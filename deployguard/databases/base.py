@@ -189,6 +189,9 @@ class Database(Protocol):
     def kept(self, operation: str, table: str) -> dict[tuple[str, Key], bytes]:
         """Values that the undo must leave: digest by column and key."""
 
+    def operations(self) -> set[str]:
+        """Names of the operations that have a checkpoint here."""
+
     def forget(self) -> None:
         """Remove everything that deployguard keeps in this database."""
 

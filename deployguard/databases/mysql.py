@@ -272,6 +272,12 @@ class Mysql:
         )
         return {(column, load_key(key) or ()): digest for column, key, digest in found}
 
+    def operations(self) -> set[str]:
+        """Names of the operations that have a checkpoint here."""
+        if not self._has_state():
+            return set()
+        return {str(name) for (name,) in self._all(f"SELECT DISTINCT operation FROM {PREFIX}checkpoint")}
+
     def forget(self) -> None:
         """Remove everything that deployguard keeps in this database."""
         self._all(f"DROP TABLE IF EXISTS {', '.join(PREFIX + table for table in TABLES)}")

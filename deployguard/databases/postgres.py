@@ -274,6 +274,12 @@ class Postgres:
         )
         return {(column, load_key(key) or ()): digest for column, key, digest in found}
 
+    def operations(self) -> set[str]:
+        """Names of the operations that have a checkpoint here."""
+        if not self._has_state():
+            return set()
+        return {str(name) for (name,) in self._all(f"SELECT DISTINCT operation FROM {PREFIX}checkpoint", ())}
+
     def forget(self) -> None:
         """Remove everything that deployguard keeps in this database."""
         with self._explaining():

@@ -240,6 +240,14 @@ class Sqlite:
             )
             return {(column, load_key(key) or ()): digest for column, key, digest in found}
 
+    def operations(self) -> set[str]:
+        """Names of the operations that have a checkpoint here."""
+        with self._explaining():
+            if not self._has_state():
+                return set()
+            found = self._connection.execute(f"SELECT DISTINCT operation FROM {PREFIX}checkpoint")
+            return {operation for (operation,) in found}
+
     def forget(self) -> None:
         """Remove everything that deployguard keeps in this database."""
         with self._explaining(), self._transaction():

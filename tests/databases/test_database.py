@@ -364,6 +364,16 @@ def test_asking_for_state_creates_nothing(database, people):
         people.run("SELECT * FROM deployguard_fence")
 
 
+def test_operations_are_those_with_a_checkpoint(database, people):
+    assert database.operations() == set()
+    database.claim(1)
+    for name in ("run-1/encrypt", "run-2/encrypt"):
+        with database.batch(1) as batch:
+            batch.save(name, "person", Checkpoint())
+
+    assert database.operations() == {"run-1/encrypt", "run-2/encrypt"}
+
+
 def test_forgetting_removes_every_trace(database, people):
     write(database, email(1, b"user1@example.org", b"token"))
     database.forget()
