@@ -25,8 +25,10 @@ from deployguard.cli.project import (
     target_for,
 )  # fmt: skip
 from deployguard.engine.deploy import EXIT, UNFINISHED, Session, deploy, identity, resume, undo
+from deployguard.engine.observe import Several
 from deployguard.engine.plan import Plan, Selection
 from deployguard.engine.stop import Stop
+from deployguard.engine.target import addresses_of
 from deployguard.errors import DeployguardError, EnvironmentHeld, LeaseLost, Refused, StepFailed, UsageError
 from deployguard.journal.base import Journal
 from deployguard.journal.state import RunState, fold
@@ -72,7 +74,8 @@ def carry_out(
     ask_person(console, f"Deploy {runbook.spec.name} to {plan.environment} ({_where(target)})?", yes=yes)
     with open_journal(target.home) as journal, _stop(console) as stop:
         session = Session(plan, target, journal, Watcher(console), stop, ask=_asker(console))
-        _conclude(console, session, lambda: deploy(session))
+        with _telling(session):
+            _conclude(console, session, lambda: deploy(session))
 
 
 def go_on(
@@ -115,7 +118,8 @@ def go_on(
         )
         with _even_unheard(console):
             console.line(f"resuming run {before.id} in {before.environment}")
-        _conclude(console, session, lambda: resume(session, before))
+        with _telling(session):
+            _conclude(console, session, lambda: resume(session, before))
 
 
 def back(
@@ -138,7 +142,8 @@ def back(
     ask_person(console, f"Roll back run {before.id} in {before.environment} ({_where(target)})?", yes=yes)
     with open_journal(target.home) as journal, _stop(console) as stop:
         session = Session(plan, target, journal, Watcher(console), stop)
-        _conclude(console, session, lambda: undo(session, before, to=to, via=via), asked_to_undo=True)
+        with _telling(session):
+            _conclude(console, session, lambda: undo(session, before, to=to, via=via), asked_to_undo=True)
 
 
 def _recorded_plan(file: Path, before: RunState) -> Plan:
@@ -240,6 +245,23 @@ def _conclude(console: Console, session: Session, work: object, *, asked_to_undo
             console.document(run_json(state, paths))
         _say_end(console, state, paths)
     raise typer.Exit(0 if done else EXIT[state.state])
+
+
+@contextmanager
+def _telling(session: Session) -> Iterator[None]:
+    """Tell people elsewhere, where the runbook names some."""
+    addresses = addresses_of(session.plan, session.target)
+    if not addresses:
+        yield
+        return
+    from deployguard.engine.notify import Notifier
+
+    notifier = Notifier(addresses, name=session.plan.runbook.spec.name, environment=session.plan.environment)
+    session.observer = Several(session.observer, notifier)
+    try:
+        yield
+    finally:
+        notifier.close(session.journal)
 
 
 def _report_latest(console: Console, session: Session) -> None:

@@ -32,6 +32,28 @@ class Nobody:
         """Ignore it."""
 
 
+class Several:
+    """Tells each of several watchers."""
+
+    def __init__(self, *observers: Observer) -> None:
+        self._observers = [Guarded(observer) for observer in observers]
+
+    def recorded(self, record: Record) -> None:
+        """Pass it on."""
+        for observer in self._observers:
+            observer.recorded(record)
+
+    def progressed(self, step: str, progress: Progress) -> None:
+        """Pass it on."""
+        for observer in self._observers:
+            observer.progressed(step, progress)
+
+    def printed(self, step: str, line: str) -> None:
+        """Pass it on."""
+        for observer in self._observers:
+            observer.printed(step, line)
+
+
 class Guarded:
     """Keeps a broken watcher, such as a terminal that is gone, from stopping the work."""
 

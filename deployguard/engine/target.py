@@ -50,6 +50,24 @@ def make_target(plan: Plan, home: Home, clock: Clock) -> Target:
     )
 
 
+def addresses_of(plan: Plan, target: Target) -> list[Secret]:
+    """Whom to tell, as secrets: such addresses hold tokens.
+
+    Raises:
+        RunbookError: an expression has no value.
+    """
+    found: list[Secret] = []
+    for number, text in enumerate(plan.runbook.spec.notify):
+        try:
+            known = {n: target.secrets.get(n) for n in target.secrets.names() if f"secrets.{n}" in text}
+            address = render_environment(text, plan.names, known)
+        except ExpressionError as error:
+            raise RunbookError([plan.runbook.document.problem(str(error), ("notify", number))]) from None
+        if address:
+            found.append(address if isinstance(address, Secret) else Secret(address, name=f"notify {number + 1}"))
+    return found
+
+
 def directory_of(runbook: LoadedRunbook, environment: str, names: Mapping[str, Any]) -> Path:
     """The environment's working copy.
 

@@ -201,6 +201,13 @@ class AnswerGiven(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class NotificationFailed(Event):
+    """Somebody elsewhere was to be told, and could not be; the run went on."""
+
+    what: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Sampled(Event):
     """One observation of a monitor's condition."""
 

@@ -129,6 +129,8 @@ class RunState:
     steps: dict[str, StepState] = field(default_factory=dict)
     checks: tuple[e.CheckFinished, ...] = ()
     decisions: tuple[e.DecisionTaken, ...] = ()
+    untold: tuple[str, ...] = ()
+    """Notifications that could not be sent."""
     answers: tuple[tuple[str, e.AnswerGiven], ...] = ()
     """Answers to gates, each with the time it was given."""
     rolling_back: e.RollbackStarted | None = None
@@ -180,6 +182,8 @@ def _apply(run: RunState, record: Record) -> RunState:  # noqa: C901 - one arm p
     match event:
         case e.LeaseTaken():
             return replace(run, fence=event.fence, holder=event)
+        case e.NotificationFailed():
+            return replace(run, untold=(*run.untold, event.what))
         case e.LeaseReleased():
             return replace(run, holder=None)
         case e.CheckFinished():

@@ -180,3 +180,5 @@ class Runbook(Part):
     steps: list[StepSpec] = []
     after: After = After()
     report: ReportSpec = ReportSpec()
+    notify: list[str] = []
+    """Whom to tell of each turn of a run: apprise URLs; expressions and secrets may stand in them."""
