@@ -63,7 +63,8 @@ def test_only_the_failures_that_are_named_are_retried(project, rule, command, ag
 
 
 def test_each_attempt_has_the_steps_whole_time(project):
-    project.write({**retried(f"{FAILS_TWICE} || sleep 60", retry_on=["timeout"]), "timeout": "400ms"})
+    command = f"if {FAILS_TWICE}; then sleep 0.4; else sleep 60; fi"
+    project.write({**retried(command, retry_on=["timeout"]), "timeout": "800ms"})
 
     run = project.deploy()
 
