@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from deployguard.clock import Clock
-from deployguard.engine.plan import Plan
+from deployguard.engine.plan import Plan, known_names
 from deployguard.errors import Refused, RunbookError, UsageError
 from deployguard.journal.home import Home
 from deployguard.masking import Masker
@@ -30,7 +30,7 @@ def make_target(plan: Plan, home: Home, clock: Clock) -> Target:
     spec = plan.runbook.spec
     project = plan.runbook.file.resolve().parent
     directory = directory_of(plan.runbook, plan.environment, plan.names)
-    secrets = _secrets(plan, project)
+    secrets = _secrets(plan.runbook, plan.environment, plan.names, project)
     known = _fetched(secrets)
     masker = Masker([s for s in known.values() if s.reveal()])
     return Target(
@@ -47,6 +47,7 @@ def make_target(plan: Plan, home: Home, clock: Clock) -> Target:
         remote=spec.code.remote if spec.code else "origin",
         branch=spec.code.branch if spec.code else "main",
         application_parts=_application(plan, directory, known),
+        elsewhere=_elsewhere(plan, project),
     )
 
 
@@ -104,15 +105,28 @@ def _rendered(plan: Plan, value: str, key: str) -> Any:  # noqa: ANN401
         ) from None
 
 
-def _secrets(plan: Plan, project: Path) -> Secrets:
-    declared = {**plan.runbook.spec.secrets, **plan.target.secrets}
+def _secrets(runbook: LoadedRunbook, environment: str, names: Mapping[str, Any], project: Path) -> Secrets:
+    declared = {**runbook.spec.secrets, **runbook.spec.environments[environment].secrets}
     fetchers: dict[str, Callable[[], Secret]] = {}
     places: dict[str, str] = {}
     for name, where in declared.items():
-        source = SOURCES[where.source].model_validate(render(where.model_extra or {}, plan.names))
+        source = SOURCES[where.source].model_validate(render(where.model_extra or {}, names))
         fetchers[name] = partial(source.fetch, name, base=project)
         places[name] = source.describe()
     return Secrets(fetchers, places)
+
+
+def _elsewhere(plan: Plan, project: Path) -> dict[str, Secrets]:
+    """The other environments' secrets; an environment whose expressions have no value here has none."""
+    found: dict[str, Secrets] = {}
+    for name in plan.runbook.spec.environments:
+        if name != plan.environment:
+            try:
+                names = known_names(plan.runbook, name, env=plan.names["env"], settings={}, commit=plan.commit)
+                found[name] = _secrets(plan.runbook, name, names, project)
+            except (ExpressionError, RunbookError):
+                found[name] = Secrets({}, {})
+    return found
 
 
 def _fetched(secrets: Secrets) -> dict[str, Secret]:

@@ -127,6 +127,7 @@ class Target:
         keys: names of the field-encryption keys among the secrets, newest first.
         commit: the commit this run is to bring there; None without `code:`.
         home: deployguard's own folder; nothing of it exists yet in a preflight.
+        elsewhere: the secrets of the other environments, by its name; fetched only when asked for.
     """
 
     environment: str
@@ -142,6 +143,7 @@ class Target:
     remote: str = "origin"
     branch: str = "main"
     application_parts: Application | None = None
+    elsewhere: Mapping[str, Secrets] = field(default_factory=dict)
 
     @property
     def application(self) -> Application:

@@ -7,7 +7,7 @@ from typing import ClassVar, Self
 
 from pydantic import Field, model_validator
 
-from deployguard.errors import DeployguardError
+from deployguard.errors import DeployguardError, Refused
 from deployguard.keys.check import parse_key
 from deployguard.keys.fingerprint import fingerprint
 from deployguard.keys.keyring import Keyring
@@ -42,7 +42,8 @@ class KeyCheck(Check):
     escrow: str = ""
     """Name of the secret that is the newest key's second copy, kept elsewhere; it must open what the key seals."""
     others: Mapping[str, str] = Field(default_factory=dict)
-    """ENVIRONMENT: name of the secret that is its key, as far as it can be fetched from here. They must differ."""
+    """ENVIRONMENT: name of a secret here that is its key; by default its own of the same name, as far as it can be
+    fetched from here. They must differ."""
     shared_with: tuple[str, ...] = ()
     """All environments that have one key by intent, two at least. Theirs must be the same."""
     must_have: tuple[str, ...] = ()
@@ -54,9 +55,6 @@ class KeyCheck(Check):
     def _names_fit(self) -> Self:
         if len(self.shared_with) == 1:
             raise ValueError("shared_with: name all environments that have this key, two at least")
-        unknown = [name for name in self.must_have if name not in self.others]
-        if unknown:
-            raise ValueError(f"must_have: {unknown[0]} is not in others:, which says where its key is")
         return self
 
     def execute(self, context: Context) -> Outcome:
@@ -97,11 +95,13 @@ class KeyCheck(Check):
 
     def _elsewhere(self, target: Target, keys: Sequence[Secret], notes: list[str]) -> Iterator[Problem]:
         mine = {fingerprint(key): key.name for key in keys}
-        for environment, name in self.others.items():
+        for environment in set(self.must_have) - {*self.others, *target.elsewhere, target.environment}:
+            yield f"must_have: names {environment}, which is no environment here", "Correct must_have:."
+        for environment in dict.fromkeys([*self.others, *target.elsewhere]):
             if environment == target.environment:
                 continue
             try:
-                same = mine.get(fingerprint(target.secrets.get(name)))
+                same = mine.get(fingerprint(self._theirs(target, environment, keys[0].name)))
             except DeployguardError as error:
                 if environment in self.must_have:
                     yield f"{environment} has no key: {error.message}", error.hint
@@ -120,6 +120,14 @@ class KeyCheck(Check):
                     f"{target.environment} and {environment} are to share a key and have different ones",
                     f"Give both the same key, or take {environment} out of shared_with:.",
                 )
+
+    def _theirs(self, target: Target, environment: str, name: str) -> Secret:
+        if environment in self.others:
+            return target.secrets.get(self.others[environment])
+        theirs = target.elsewhere[environment]
+        if theirs.place(name) == target.secrets.place(name):  # there it may be another: each machine has its own
+            raise Refused(f"it names the same place ({theirs.place(name)})", hint="Say which in others:.")
+        return theirs.get(name)
 
     def _copies(self, context: Context, keys: Sequence[Secret], notes: list[str]) -> Iterator[Problem]:
         target, spellings = context.target, Spellings(keys)

