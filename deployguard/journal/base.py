@@ -27,7 +27,7 @@ class Journal(Protocol):
     """An append-only, hash-chained record of events."""
 
     def append(self, run: str, event: Event, *, fence: int | None = None) -> Record:
-        """Make one event durable; when this returns, it survives a power cut.
+        """Make one event durable; when this returns, it survives a power cut, unless its kind says otherwise.
 
         Args:
             run: id of the run.

@@ -16,6 +16,8 @@ class Event:
     """One fact of a run. Subclasses name it and say what is known about it."""
 
     kinds: ClassVar[dict[str, "type[Event]"]] = {}
+    survives_power_cut: ClassVar[bool] = True
+    """False: it survives the death of its writer at once, a power cut only with the next event that must."""
 
     def __init_subclass__(cls) -> None:
         """Register the class under its name, which is also its name in the journal."""
@@ -110,7 +112,12 @@ class StepStarted(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class ProcessStarted(Event):
-    """A step's command is running, so that a killed engine's successor can find it."""
+    """A step's command is running, so that a killed engine's successor can find it.
+
+    It need not survive a power cut, which no process does either.
+    """
+
+    survives_power_cut: ClassVar[bool] = False
 
     step: str
     pid: int

@@ -15,6 +15,7 @@ import os
 import sqlite3
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -189,11 +190,11 @@ class SqliteJournal:
             raise Damaged(f"event {witnessed} of the journal {self._path} is not the one recorded", hint=_INSPECT)
 
     def append(self, run: str, event: Event, *, fence: int | None = None) -> Record:
-        """Make one event durable; when this returns, it survives a power cut."""
+        """Make one event durable; when this returns, it survives a power cut, unless its kind says otherwise."""
         if self._failed is not None:
             raise self._failed
         try:
-            with _immediate(self._connection):
+            with self._synced(event), _immediate(self._connection):
                 self._catch_up()
                 if fence is not None:
                     self._require(run, fence)
@@ -201,8 +202,20 @@ class SqliteJournal:
         except sqlite3.Error as error:
             raise self._unreadable(error) from error
         self._learn(record, digest)
-        self._witness()
+        if event.survives_power_cut:  # a note on one that is not synced might lead the journal
+            self._witness()
         return record
+
+    @contextmanager
+    def _synced(self, event: Event) -> Iterator[None]:
+        if event.survives_power_cut:
+            yield
+            return
+        self._connection.execute("PRAGMA synchronous=NORMAL")
+        try:
+            yield
+        finally:
+            self._connection.execute("PRAGMA synchronous=FULL")
 
     def _require(self, run: str, fence: int) -> None:
         environment = self._environments.get(run)

@@ -41,6 +41,9 @@ def written(path, sessions=3, events=12):
                 journal.append("r", e.StepSkipped(step="a", reason=f"{number} " + "x" * (997 * number % 6000)))
             number += 1
             acts.append(("acknowledged", number))
+            if number % 3 == 0:  # not promised to survive; the next one acknowledges it too
+                journal.append("r", e.ProcessStarted(step="a", pid=number, pid_started=0.0))
+                number += 1
         if session < sessions - 1:
             journal.close()  # writes everything back into the main file
 
