@@ -15,7 +15,7 @@ import faulty
 import pytest
 import twelve
 
-SAMPLE, PAIRS = 60, 12
+SAMPLE, PAIRS = 45, 10
 """Faults and pairs of faults in `make test`; `make faults` takes every one, and 300 pairs."""
 STOPPED = {"NotRecorded", "Interrupted"}
 
@@ -60,7 +60,7 @@ def disturb(worker, undisturbed, tmp_path):
         if second:
             again = worker(folder=folder, do="resume", kind=second[0], at=second[1])
             assert _foreseen(again, folder), (kind, at, second, again)
-        asked = _go_on(worker, folder)
+        asked = _go_on(worker, folder, "succeeded")
         assert twelve.world(folder) == undisturbed[1], (kind, at, second)
         assert twelve.begun_after_its_end(folder) == [], (kind, at, second)
         return first, asked
@@ -68,20 +68,39 @@ def disturb(worker, undisturbed, tmp_path):
     return once
 
 
+@pytest.fixture
+def disturb_undoing(worker, tmp_path):
+    """Deploys what must fail and be undone, with one fault; resumes until it is; gives how it went."""
+
+    def once(kind, at):
+        folder = tmp_path / "project"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        twelve.failing_project(folder)
+        first = worker(folder=folder, do="deploy", kind=kind, at=at)
+        assert _foreseen(first, folder), (kind, at, first)
+        asked = 0 if first["end"] == "rolled_back" else _go_on(worker, folder, "rolled_back")
+        assert twelve.left_over(folder) == [], (kind, at)
+        assert twelve.begun_after_its_end(folder) == [], (kind, at)
+        return first, asked
+
+    return once
+
+
 def _foreseen(answer, folder):
     """Killed, stopped with a message and exit code 7, asking, or done: and never an effect without intent."""
-    ended = answer["killed"] or answer["end"] in STOPPED | {"succeeded", "NeedsPerson"}
+    ended = answer["killed"] or answer["end"] in STOPPED | {"succeeded", "rolled_back", "NeedsPerson"}
     assert twelve.without_intent(folder) == {}, answer
     return ended and (answer["end"] not in STOPPED or answer["exit"] == 7)
 
 
-def _go_on(worker, folder):
+def _go_on(worker, folder, end):
     """What a person does: resume, and answer questions by looking."""
     asked, decide = 0, {}
     for _ in range(5):
         answer = worker(folder=folder, do="resume", decide=decide)
         assert twelve.without_intent(folder) == {}
-        if answer["end"] == "succeeded":
+        if answer["end"] == end:
             return asked
         assert answer["end"] == "NeedsPerson", answer
         asked += 1  # noqa: SIM113
@@ -116,21 +135,40 @@ def _pairs(disturb, acts, number):
         disturb(kind, at, second=(rng.choice(faulty.KINDS), rng.randint(1, 60)))
 
 
+def test_a_fault_anywhere_in_a_run_that_fails_ends_with_everything_undone(disturb_undoing):
+    seed = random.randrange(10**6)
+    print("seed", seed)
+    acts = disturb_undoing("kill", 10**6)[0]["acts"]
+
+    for kind, at in random.Random(seed).sample(_all_faults(acts), SAMPLE // 3):
+        disturb_undoing(kind, at)
+
+
 @pytest.mark.faults
 @pytest.mark.parametrize("kind", faulty.KINDS)
 def test_every_fault_ends_as_if_there_had_been_none(disturb, kind):
+    _every(disturb, kind, "forward")
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("kind", faulty.KINDS)
+def test_every_fault_in_a_run_that_fails_ends_with_everything_undone(disturb_undoing, kind):
+    _every(disturb_undoing, kind, "back")
+
+
+def _every(disturbed, kind, way):
     at, asked, wrong, fired = 0, 0, [], True
     while fired:
         at += 1
         try:
-            first, questions = disturb(kind, at)
+            first, questions = disturbed(kind, at)
         except AssertionError as error:
             wrong.append(f"{kind} at {at}: {error}")
             print(wrong[-1], file=sys.__stderr__, flush=True)
         else:
             asked, fired = asked + questions, first["fired"]
 
-    print(f"{kind}: {at - 1} faults, {asked} questions, {len(wrong)} wrong", file=sys.__stderr__, flush=True)
+    print(f"{way} {kind}: {at - 1} faults, {asked} questions, {len(wrong)} wrong", file=sys.__stderr__, flush=True)
     assert wrong == []
     assert at > 100
 

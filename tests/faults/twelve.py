@@ -49,6 +49,30 @@ def project(folder):
     return Project(folder).write(*STEPS, environment={"on_failure": "stop"})
 
 
+def failing_project(folder):
+    """The same with an undo for each step, and a thirteenth that always fails: everything must be undone."""
+    undo = {"table": "DROP TABLE IF EXISTS people", "row": "DELETE FROM people WHERE name = 'ann'"}
+    steps = []
+    for step in STEPS:
+        name = step["id"]
+        if name in undo:
+            code = f"import sqlite3\nc = sqlite3.connect('world.db', timeout=30)\nc.execute({undo[name]!r})\nc.commit()"
+            run = [*PYTHON, code]
+        else:
+            run = ["/bin/sh", "-c", "rm -rf made" if name == "folder" else f"rm -f made/{name} made/tried"]
+        steps.append({**step, "rollback": {"run": run}})
+    return Project(folder).write(*steps, sh("fails", "exit 1", idempotent=True))
+
+
+def left_over(folder):
+    """What a rollback should have taken away: must be nothing."""
+    made = [p.name for p in Path(folder).glob("made*")]
+    with sqlite3.connect(Path(folder) / "world.db") as database:
+        tables = database.execute("SELECT name FROM sqlite_master").fetchall()
+    database.close()
+    return [*made, *tables]
+
+
 def noted(folder):
     """How often each step ran, as the steps themselves say."""
     path = Path(folder) / "noted"
