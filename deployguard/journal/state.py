@@ -215,9 +215,7 @@ def _looked(watched: Watched, record: Record, event: e.Sampled) -> Watched:
         before.worst if event.ok else event.value, event.cursor,
     )  # fmt: skip
     since = watched.since or datetime.fromisoformat(record.at).timestamp() - event.elapsed
-    return Watched(
-        since, event.elapsed, watched.missed + event.missed, {**watched.seen, event.condition: seen}
-    )
+    return Watched(since, event.elapsed, watched.missed + event.missed, {**watched.seen, event.condition: seen})
 
 
 def _decide(run: RunState, event: e.DecisionTaken, record: Record) -> RunState:

@@ -128,7 +128,6 @@ class WhatIsRead(TestCase):
                 store(instance, name, token)
             self.assertEqual(stored(instance, name), token)
 
-
     def test_a_wrong_key_is_an_error_in_the_log_and_no_health(self) -> None:
         ada = Profile.objects.create()
         with self.assertRaises(InvalidToken):
