@@ -267,6 +267,8 @@ def _execute_one(run_: Run, planned: PlannedStep) -> None:
         raise _as_failure(error) from error
     finally:
         remove_files(run_, planned)
+        if not (planned.kind.check or planned.kind.keeps_code):
+            run_.target.remembered.clear()
 
 
 def _prepared(run_: Run, planned: PlannedStep, mine: StepState) -> tuple[Step, Context] | None:

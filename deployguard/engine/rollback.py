@@ -126,5 +126,6 @@ def _record_failure(run: Run, planned: PlannedStep, undo: PlannedStep, error: De
 def _outcome(step: Step, context: Context, *, own: bool, settling: bool) -> Outcome:
     if not own:
         return step.execute(context)
+    context.target.remembered.clear()
     outcome = step.settle(context) if settling else step.compensate(context)
     return outcome or Outcome("there was nothing to undo")

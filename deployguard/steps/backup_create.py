@@ -25,6 +25,7 @@ class BackupCreate(Step):
 
     uses: ClassVar[str] = "backup.create"
     idempotent: ClassVar[bool] = True
+    keeps_code: ClassVar[bool] = True
     outputs: ClassVar[tuple[str, ...]] = ("path", "id", "sha256", "state")
     example: ClassVar[str] = (
         "- id: backup\n  uses: backup.create\n  with: { verify: restore, plain_reason: the disk is encrypted }"

@@ -143,6 +143,8 @@ class Target:
     remote: str = "origin"
     branch: str = "main"
     application_parts: Application | None = None
+    remembered: dict[str, Discovery] = field(default_factory=dict, compare=False)
+    """What the application said; forgotten before each step that may change its code or packages."""
     elsewhere: Mapping[str, Secrets] = field(default_factory=dict)
 
     @property
@@ -251,8 +253,11 @@ class Context:
         return self.command(application.manage_command(*arguments), env=application.env)
 
     def discover(self) -> Discovery:
-        """Ask the application which of its columns are encrypted."""
-        return discover(self.target.application)
+        """The application's encrypted columns, as it said when it was last asked since a step may have changed it."""
+        found = self.target.remembered.get("discovery")
+        if found is None:
+            found = self.target.remembered["discovery"] = discover(self.target.application)
+        return found
 
 
 class Step(BaseModel):
@@ -265,6 +270,8 @@ class Step(BaseModel):
     """A check changes nothing: preflight runs it, dry run too."""
     idempotent: ClassVar[bool] = False
     """Executing twice is the same as once: an interrupted one is simply executed again."""
+    keeps_code: ClassVar[bool] = False
+    """Whether the application is the same after it; checks keep it anyway."""
     outputs: ClassVar[tuple[str, ...]] = ()
     """Names that later steps may use as steps.ID.outputs.NAME."""
     example: ClassVar[str] = ""

@@ -21,6 +21,7 @@ class DjangoMigrate(Step):
 
     uses: ClassVar[str] = "django.migrate"
     idempotent: ClassVar[bool] = True
+    keeps_code: ClassVar[bool] = True
     undone_by_restore: ClassVar[bool] = True
     example: ClassVar[str] = '- id: migrate\n  uses: django.migrate\n  with: { app: web, to: "0063" }'
 

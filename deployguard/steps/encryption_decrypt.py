@@ -16,6 +16,7 @@ class EncryptionDecrypt(Step):
 
     uses: ClassVar[str] = "encryption.decrypt"
     idempotent: ClassVar[bool] = True
+    keeps_code: ClassVar[bool] = True
     undone_by_restore: ClassVar[bool] = True
     example: ClassVar[str] = "- id: decrypt\n  uses: encryption.decrypt"
 

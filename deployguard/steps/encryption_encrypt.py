@@ -17,6 +17,7 @@ class EncryptionEncrypt(Step):
 
     uses: ClassVar[str] = "encryption.encrypt"
     idempotent: ClassVar[bool] = True
+    keeps_code: ClassVar[bool] = True
     undone_by_restore: ClassVar[bool] = True
     example: ClassVar[str] = "- id: encrypt\n  uses: encryption.encrypt\n  retry: { attempts: 5 }"
 

@@ -20,6 +20,7 @@ class EncryptionRotate(Step):
 
     uses: ClassVar[str] = "encryption.rotate"
     idempotent: ClassVar[bool] = True
+    keeps_code: ClassVar[bool] = True
     undone_by_restore: ClassVar[bool] = True
     example: ClassVar[str] = "- id: rotate\n  uses: encryption.rotate"
 

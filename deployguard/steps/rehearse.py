@@ -10,7 +10,6 @@ from deployguard.databases import connect
 from deployguard.databases.base import Database
 from deployguard.errors import DeployguardError, Refused, StepFailed
 from deployguard.rows.compare import Difference, Seen, as_read, as_stored, differences
-from deployguard.rows.discover import discover
 from deployguard.rows.target import EncryptedColumn
 from deployguard.runbook.quantities import Duration, spell
 from deployguard.secret import Secret
@@ -31,6 +30,7 @@ class Rehearse(Step):
 
     uses: ClassVar[str] = "rehearse"
     idempotent: ClassVar[bool] = True
+    keeps_code: ClassVar[bool] = True
     example: ClassVar[str] = (
         "- id: rehearse\n  uses: rehearse\n  with: { steps: [migrate, encrypt, verify, tests], url_in: DATABASE_URL }"
     )
@@ -107,7 +107,7 @@ class _Rehearsal:
         target = context.target
         application = target.application
         moved = replace(application, env={**application.env, self._step.url_in: self._made.tried})
-        return replace(target, database_url=self._made.tried, application_parts=moved)
+        return replace(target, database_url=self._made.tried, application_parts=moved, remembered={})
 
     def _require_scratch(self) -> None:
         # the application must be on the copy before anything of it is let loose
@@ -116,7 +116,7 @@ class _Rehearsal:
             wanted = copy.identity().database
         finally:
             copy.close()
-        names = [d.name for d in discover(self._context.target.application).databases if d.alias == "default"]
+        names = [d.name for d in self._context.discover().databases if d.alias == "default"]
         if not names or names[0].rsplit("/", 1)[-1] != wanted.rsplit("/", 1)[-1]:
             raise Refused(
                 f"the application does not take its database from {self._step.url_in}",
@@ -172,7 +172,7 @@ class _Rehearsal:
         self._told.append({"step": name, "seconds": round(seconds, 2), "summary": outcome.summary})
 
     def _compare(self, after: str, seen: Seen) -> None:
-        columns = discover(self._context.target.application).fields
+        columns = self._context.discover().fields
         if not columns:
             raise Refused("the application encrypts no column", hint="Rehearse after the step that brings its code.")
         if bad := self._differences(columns, seen):
