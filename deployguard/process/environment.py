@@ -23,7 +23,7 @@ def base_environment() -> dict[str, str]:
     not the keys. VIRTUAL_ENV is ours, not the application's. Whatever else is needed
     (a proxy, say) is declared in the runbook.
     """
-    return {name: value for name, value in os.environ.items() if name in _KEPT or name.startswith("LC_")}
+    return {name: os.environ[name] for name in os.environ if name in _KEPT or name.startswith("LC_")}
 
 
 def revealed(env: Environment) -> dict[str, str]:

@@ -117,6 +117,14 @@ def test_a_step_that_takes_too_long_is_ended(project):
     assert project.trace() == ["one", "undo one"]
 
 
+def test_a_step_that_somebody_killed_failed_by_that_signal(project):
+    run = project.write(step("one", "kill -KILL $$")).deploy()
+
+    assert run.state == "rolled_back"
+    assert "killed by SIGKILL" in run.reason
+    assert [f.command_exit for f in project.recorded(e.StepFailed)] == [-9]
+
+
 def test_a_step_runs_where_and_with_what_it_says_and_with_nothing_else(project, monkeypatch):
     (project.folder / "sub").mkdir()
     monkeypatch.setenv("UNRELATED", "must not be seen")
