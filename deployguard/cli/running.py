@@ -238,7 +238,7 @@ def _conclude(console: Console, session: Session, work: object, *, asked_to_undo
     except DeployguardError:
         _report_latest(console, session)
         raise
-    paths = _report(session, state)
+    paths = _report(console, session, state)
     done = asked_to_undo and state.state == "rolled_back"
     with _even_unheard(console):
         if console.as_json:
@@ -267,7 +267,7 @@ def _telling(session: Session) -> Iterator[None]:
 def _report_latest(console: Console, session: Session) -> None:
     runs = [r for r in fold(session.journal.records()).values() if r.environment == session.plan.environment]
     if runs and runs[-1].ended is not None:
-        paths = _report(session, runs[-1])
+        paths = _report(console, session, runs[-1])
         with _even_unheard(console):
             for path in paths:
                 console.line(f"report       {path}")
@@ -284,8 +284,15 @@ def _even_unheard(console: Console) -> Iterator[None]:
         os.close(null)
 
 
-def _report(session: Session, state: RunState) -> list[Path]:
-    return render_reports(session.journal, session.plan, state)
+def _report(console: Console, session: Session, state: RunState) -> list[Path]:
+    try:
+        return render_reports(session.journal, session.plan, state)
+    except OSError as error:
+        # the run has ended, and its exit code says how; the report is made of the journal at any time
+        with _even_unheard(console):
+            later = f"'deployguard report {state.id}' writes it once that is mended"
+            console.line(f"the report could not be written ({error.strerror}): {later}")
+        return []
 
 
 def render_reports(journal: Journal, plan: Plan, state: RunState) -> list[Path]:

@@ -166,6 +166,17 @@ def test_only_the_steps_that_a_person_asked_for_run(project):
     assert project.trace() == ["two", "one", "three", "three"]
 
 
+def test_a_report_that_cannot_be_written_takes_nothing_from_the_run(project):
+    project.write(step("one"))
+    (project.folder / "reports").write_text("a file is in the way")
+
+    done = project.command("deploy", "--env", "staging", "--yes")
+
+    assert done.returncode == 0
+    assert "the report could not be written" in done.stdout
+    assert "deployguard report staging-" in done.stdout
+
+
 def test_a_check_that_says_no_ends_the_run_before_anything_is_changed(project):
     run = project.write(step("one"), preflight=[{"uses": "git.clean"}]).deploy()
 
