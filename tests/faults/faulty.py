@@ -88,7 +88,7 @@ class Installed:
         self.disk = disk
         self.paths = {}
         self._kept = []
-        library = ctypes.CDLL(_sqlite3.__file__)
+        library = ctypes.CDLL(getattr(_sqlite3, "__file__", None))  # None: SQLite is part of the interpreter
         library.sqlite3_vfs_find.restype = ctypes.POINTER(Vfs)
         usual = library.sqlite3_vfs_find(None).contents
         self._open = OPEN(usual.open)
