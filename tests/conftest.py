@@ -2,10 +2,10 @@
 
 from itertools import count
 
+import guide_site
 import pytest
 from servers import MariaServer, PostgresServer, Store, sqlite_store
 
-import demo
 from deployguard.databases import connect
 from deployguard.keys.keyring import Keyring
 from deployguard.secret import Secret
@@ -89,13 +89,13 @@ def keyring(new_key):
 @pytest.fixture(scope="session")
 def built(tmp_path_factory):
     """The demo with nothing done yet. Copy it before anything is changed."""
-    return demo.build(tmp_path_factory.mktemp("demo") / "a clone")
+    return guide_site.build(tmp_path_factory.mktemp("demo") / "a clone")
 
 
 @pytest.fixture(scope="session")
 def staged(built, tmp_path_factory):
     """The demo after a staging run, beside what staging held before. Copy it before anything is changed."""
-    site = demo.copy_of(built, tmp_path_factory.mktemp("staged") / "a clone")
+    site = guide_site.copy_of(built, tmp_path_factory.mktemp("staged") / "a clone")
     before = site.rows("staging")
     site.deploy("staging")
     return site, before
@@ -104,4 +104,4 @@ def staged(built, tmp_path_factory):
 @pytest.fixture
 def site(staged, tmp_path):
     """A copy of its own, with staging done and production still to do."""
-    return demo.copy_of(staged[0], tmp_path / "a clone")
+    return guide_site.copy_of(staged[0], tmp_path / "a clone")

@@ -14,8 +14,7 @@ import sys
 import time
 
 from cryptography.fernet import Fernet, InvalidToken
-
-from demo import COLUMNS, QUICK, ROOT, copy_of
+from guide_site import COLUMNS, QUICK, ROOT, copy_of
 
 
 def assert_encrypted(before, after, key):

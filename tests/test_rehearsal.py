@@ -4,8 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-
-from demo import QUICK, build_demo, copy_of
+from guide_site import QUICK, build_demo, copy_of
 
 MIGRATION = "web/migrations/0063_add_encryption_to_personal_data.py"
 SPOIL = """
