@@ -261,9 +261,10 @@ class SqliteJournal:
 
     def _witness(self) -> None:
         try:
-            fd = os.open(self._head, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fd = os.open(self._head, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
-                os.pwrite(fd, note_of(self._seq, self._digest.hex()), self._seq % 2 * NOTE)
+                place = place_of_next_note(os.pread(fd, 2 * NOTE, 0))
+                os.pwrite(fd, note_of(self._seq, self._digest.hex()), place)
             finally:
                 os.close(fd)
         except OSError as error:
@@ -284,7 +285,7 @@ class SqliteJournal:
 
 
 NOTE = 128
-"""Bytes of one of the two notes in the file beside; they are written in turn, so that a torn one leaves the other."""
+"""Bytes of one of the two notes in the file beside; the older is overwritten, so that a torn one leaves the other."""
 
 
 def note_of(seq: int, digest: str) -> bytes:
@@ -300,13 +301,23 @@ def newest_note(content: bytes) -> tuple[int, str] | None:
         ValueError: both notes are spoilt, which no crash does.
     """
     notes = [content[:NOTE], content[NOTE:]]
-    whole = [tuple(n.decode("ascii").split()[:2]) for n in notes if _is_whole(n)]
+    whole = [_read(note) for note in notes if _is_whole(note)]
     if whole:
-        seq, digest = max((int(seq), digest) for seq, digest in whole)
-        return seq, digest
+        return max(whole)
     if all(note.strip(b"\0") for note in notes):
         raise ValueError("no note is whole")
     return None
+
+
+def place_of_next_note(content: bytes) -> int:
+    """Where the next note goes: never over the newest whole one, however often the other was torn."""
+    first, second = (_read(n) if _is_whole(n) else (0, "") for n in (content[:NOTE], content[NOTE:]))
+    return NOTE if first > second else 0
+
+
+def _read(note: bytes) -> tuple[int, str]:
+    seq, digest = note.decode("ascii").split()[:2]
+    return int(seq), digest
 
 
 def _is_whole(note: bytes) -> bool:

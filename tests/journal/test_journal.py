@@ -158,6 +158,21 @@ def test_a_file_that_is_no_journal_is_refused(path, content):
         SqliteJournal(path)
 
 
+def test_a_note_that_is_torn_twice_leaves_the_one_before_it(path):
+    write_some(path)
+    for _ in range(2):
+        head = path.with_suffix(".head")
+        journal = SqliteJournal(path)
+        before = head.read_bytes()
+        journal.append("r1", e.StepSkipped(step="a", reason="torn"))
+        journal.close()
+        after = head.read_bytes()
+        [place] = [p for p in (0, 128) if before[p : p + 128] != after[p : p + 128]]
+        head.write_bytes(after[: place + 64] + before[place + 64 : place + 128] + after[place + 128 :])
+
+    assert len(list(SqliteJournal(path).records())) == 10
+
+
 def outcome_of(path, expected):
     """`same` when every record is there, `refused`, or the exception that must never be."""
     try:
