@@ -92,7 +92,10 @@ class EncryptionReadiness(Check):
         for sentence in described(found, "foreign"):
             yield _Finding("fail" if self.required else "warn", sentence, "")
         for sentence in described(found, "too wide"):
-            yield _Finding("fail", sentence, "Give the column a larger max_length and migrate.")
+            yield _Finding(
+                "fail", sentence, "Give the column a larger max_length and migrate. "
+                "If a migration of this deployment does that, let this check run after it, as a step.",
+            )  # fmt: skip
         for sentence in described(found, "nested"):
             yield _Finding("fail", sentence, "")
 
