@@ -1,5 +1,6 @@
 """A real database for whoever asks: each test gets a fresh one, each product one server a session."""
 
+import signal
 from itertools import count
 
 import guide_site
@@ -11,6 +12,10 @@ from deployguard.keys.keyring import Keyring
 from deployguard.secret import Secret
 
 _NUMBERS = count(1)
+
+# a shell gives its background jobs ignored signals, and every process that a test starts would inherit them
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,7 @@ import os
 import time
 
 import pytest
-from conftest import descriptors
+from looking import descriptors
 
 from deployguard.errors import Refused, StepFailed, StepTimedOut
 from deployguard.process import capture

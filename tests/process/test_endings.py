@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import alive, wait_for, zombies
+from looking import alive, wait_for, zombies
 
 from deployguard.process import end_leftover, started
 

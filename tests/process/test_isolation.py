@@ -4,7 +4,7 @@ import threading
 import time
 from pathlib import Path
 
-from conftest import CANARY
+from looking import CANARY
 
 from deployguard.process import base_environment
 from deployguard.secret import Secret

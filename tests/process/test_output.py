@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import CANARY
+from looking import CANARY
 
 FLOOD = """
 import json, resource, sys

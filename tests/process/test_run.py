@@ -3,7 +3,7 @@ import signal
 import time
 
 import pytest
-from conftest import CANARY, descriptors, zombies
+from looking import CANARY, descriptors, zombies
 
 from deployguard.errors import Refused, StepFailed
 from deployguard.process import MARK, base_environment, run, started

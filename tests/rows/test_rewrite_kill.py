@@ -4,6 +4,7 @@ import os
 import random
 import signal
 import time
+import traceback
 from contextlib import suppress
 from pathlib import Path
 
@@ -46,9 +47,11 @@ def forked(work):
     if child:
         return child
     status = 1
-    with suppress(BaseException):
+    try:
         work()
         status = 0
+    except BaseException:  # noqa: BLE001 - whatever it is, the parent is to see it and this process to end
+        traceback.print_exc()
     os._exit(status)
 
 

@@ -36,7 +36,7 @@ def test_the_runbook_at_the_top_of_the_repository_fits(schema, runbook):
         (("steps", 0), "usess", "backup.create"),
         (("steps", 0), "uses", "backup.creat"),
         (("steps", 0, "with"), "verified", True),
-        (("preflight", 3, "with"), "factor", "often"),
+        (("preflight", "disk.space", "with"), "factor", "often"),
         (("secrets", "encryption_key"), "from", "envelope"),
         (("environments", "production"), "on_failure", "panic"),
     ],
@@ -44,13 +44,14 @@ def test_the_runbook_at_the_top_of_the_repository_fits(schema, runbook):
 def test_what_check_refuses_the_schema_refuses_too(schema, runbook, place, key, value):
     part = runbook
     for step in place:
-        part = part[step]
+        part = next(p for p in part if p["uses"] == step) if step == "disk.space" else part[step]
     part[key] = value
 
     assert list(schema.iter_errors(runbook))
 
 
 def test_an_expression_may_stand_where_a_number_is_meant(schema, runbook):
-    runbook["preflight"][3]["with"]["factor"] = "${{ vars.watch }}"
+    room = next(check for check in runbook["preflight"] if check["uses"] == "disk.space")
+    room["with"]["factor"] = "${{ vars.watch }}"
 
     assert not list(schema.iter_errors(runbook))
