@@ -2,11 +2,13 @@
 
 import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
 from pathlib import Path
+from threading import Event, Timer
 
 from deployguard.errors import Refused, StepTimedOut
 from deployguard.process.environment import Environment, base_environment, not_started, revealed
@@ -53,27 +55,42 @@ def capture(
     with STARTING:
         try:
             running = sh.Command(program)(
-                *argv[1:], _cwd=str(cwd), _env=environment, _in=input or b"", _out=out, _err=err, _timeout=timeout,
+                *argv[1:], _cwd=str(cwd), _env=environment, _in=input or b"", _out=out, _err=err,
                 _bg=True, _bg_exc=False, _tty_out=False, _new_session=True, _return_cmd=True,
                 _out_bufsize=64 * 1024, _err_bufsize=64 * 1024, _ok_code=list(range(256)),
             )  # fmt: skip
         except (OSError, ValueError, sh.ForkException) as error:
             raise not_started(argv, cwd, error) from None
         STARTED[out] = running.pid
+    late = Event()
     try:
-        running.wait()
-    except sh.TimeoutException:
-        end_all(partial(session_of, running.pid), grace=0.0)  # sh kills the leader alone
-        raise StepTimedOut(
-            f"{name} was not done in {timeout:g} s and was ended", hint=f"Try to run {name} by hand."
-        ) from None
-    except sh.ErrorReturnCode:  # killed by a signal
-        pass
+        with suppress(sh.ErrorReturnCode), _deadline(running.pid, timeout, late):  # an error: killed by a signal
+            running.wait()
     finally:
         del STARTED[out]
+    if late.is_set():
+        raise StepTimedOut(f"{name} was not done in {timeout:g} s and was ended", hint=f"Try to run {name} by hand.")
     if out.size > LIMIT or err.size > LIMIT:
         raise Refused(f"{name} wrote more than {LIMIT:,} bytes", hint=f"Run {name} as a step: its log can be long.")
     return Captured(running.exit_code, out.getvalue(), err.getvalue())
+
+
+@contextmanager
+def _deadline(pid: int, seconds: float, late: Event) -> Iterator[None]:
+    """End the session of a process that takes too long; sh's own deadline makes each command 0.1 s longer."""
+
+    def end() -> None:
+        late.set()
+        end_all(partial(session_of, pid), grace=0.0)
+
+    timer = Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()
 
 
 class _Bounded(BytesIO):
