@@ -143,7 +143,7 @@ class Target:
     remote: str = "origin"
     branch: str = "main"
     application_parts: Application | None = None
-    remembered: dict[str, Discovery] = field(default_factory=dict, compare=False)
+    remembered: dict[str, Any] = field(default_factory=dict, compare=False)
     """What the application said; forgotten before each step that may change its code or packages."""
     elsewhere: Mapping[str, Secrets] = field(default_factory=dict)
 
@@ -254,9 +254,9 @@ class Context:
 
     def discover(self) -> Discovery:
         """The application's encrypted columns, as it said when it was last asked since a step may have changed it."""
-        found = self.target.remembered.get("discovery")
-        if found is None:
-            found = self.target.remembered["discovery"] = discover(self.target.application)
+        if "discovery" not in self.target.remembered:
+            self.target.remembered["discovery"] = discover(self.target.application)
+        found: Discovery = self.target.remembered["discovery"]
         return found
 
 

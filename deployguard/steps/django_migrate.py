@@ -68,6 +68,7 @@ class DjangoMigrate(Step):
                 f"{self.app} is past {self.to} already: {', '.join(past)} would be undone, with what they added",
                 hint=f"Say to: {past[-1].partition('_')[0]} in the runbook, or backwards: true if that is meant.",
             )
+        context.target.remembered.pop(self._memory, None)
         result = context.manage("migrate", self.app, self.to, "--noinput")
         if result.exit != 0:
             raise StepFailed(
@@ -108,8 +109,19 @@ class DjangoMigrate(Step):
         wanted = next((i for i, (name, _) in enumerate(listed) if name.startswith(self.to)), len(listed))
         return [name for name, applied in listed[wanted + 1 :] if applied]
 
+    @property
+    def _memory(self) -> str:
+        return f"migrations of {self.app}"
+
     def _listed(self, context: Context) -> list[tuple[str, bool]]:
-        """The app's migrations in order, and whether each is applied."""
+        """The app's migrations in order, and whether each is applied; asked again once a step may have changed them."""
+        remembered = context.target.remembered
+        if self._memory not in remembered:
+            remembered[self._memory] = self._asked(context)
+        found: list[tuple[str, bool]] = remembered[self._memory]
+        return found
+
+    def _asked(self, context: Context) -> list[tuple[str, bool]]:
         application = context.target.application
         argv = application.manage_command("showmigrations", self.app, "--list", "--no-color")
         found = capture(argv, cwd=application.directory, env=application.environment(), timeout=120.0)
