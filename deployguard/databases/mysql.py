@@ -28,8 +28,8 @@ _ROWS_AT_ONCE = 200
 _PORTION = 50
 _OPTIONS = {"unix_socket", "ssl_ca", "ssl_cert", "ssl_key"}
 _IGNORED = {"charset"}
+# each statement commits by itself: the fence is made last and dropped first, so that where it stands, all stand
 _STATE = (
-    "fence (id int PRIMARY KEY, fence bigint NOT NULL)",
     """checkpoint (
         operation varchar(255) NOT NULL, name varchar(64) NOT NULL, number bigint NOT NULL, after longtext,
         changed bigint NOT NULL, total bigint NOT NULL, done boolean NOT NULL, PRIMARY KEY (operation, name)
@@ -39,6 +39,7 @@ _STATE = (
         id binary(32) PRIMARY KEY, operation varchar(255) NOT NULL, name varchar(64) NOT NULL,
         field varchar(64) NOT NULL, place longtext NOT NULL, digest blob NOT NULL, KEY (operation, name)
     )""",
+    "fence (id int PRIMARY KEY, fence bigint NOT NULL)",
 )
 _KIND = " ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin"
 
@@ -280,7 +281,7 @@ class Mysql:
 
     def forget(self) -> None:
         """Remove everything that deployguard keeps in this database."""
-        self._all(f"DROP TABLE IF EXISTS {', '.join(PREFIX + table for table in TABLES)}")
+        self._all(f"DROP TABLE IF EXISTS {', '.join(PREFIX + table for table in reversed(TABLES))}")
 
     def close(self) -> None:
         """Let go of the connection."""

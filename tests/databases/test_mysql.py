@@ -199,3 +199,18 @@ def test_a_lost_connection_is_told_and_the_next_call_makes_a_new_one(mariadb, op
 
     assert mariadb.run("SELECT v FROM thing") == [("old",)]
     assert swap(database, Change((1,), (0,), (b"old",), (b"new",))) == []
+
+
+def test_state_that_was_half_made_when_a_claim_was_killed_is_completed(mariadb, tmp_path):
+    first = connect(mariadb.url, base=tmp_path)
+    first.claim(1)
+    first.close()
+    # each of these statements commits by itself, so a kill may leave any beginning of their row
+    mariadb.run("DROP TABLE deployguard_fence, deployguard_checkpoint")
+
+    second = connect(mariadb.url, base=tmp_path)
+    second.claim(2)
+
+    assert second.checkpoint("operation", "person") is None
+    assert second.kept("operation", "person") == {}
+    second.close()
