@@ -23,7 +23,7 @@ COLUMNS = {
     "web_webrequest": ["ip_address"],
     "web_featurevote": ["ip_address"],
 }
-QUICK = ["--set", "watch=1s", "--set", "watch_every=1s"]
+QUICK = ["--set", "watch=1s", "--set", "watch_every=1s", "--set", "rehearse=yes"]
 
 
 class Site:

@@ -73,7 +73,9 @@ def _in_table(original: Database, changed: Database, table: RowTable, seen: Seen
     meter = Meter(f"comparing {table.name}", original.count(table.name), pulse)
     after: Key | None = None
     while page := original.page(table, after, PAGE):
-        others = {row.key: row for row in changed.rows(table, [row.key for row in page])}
+        others = {row.key: row for row in changed.page(table, after, PAGE)}
+        if elsewhere := [row.key for row in page if row.key not in others]:
+            others |= {row.key: row for row in changed.rows(table, elsewhere)}
         for row in page:
             for index in _differing(row, others.get(row.key), seen):
                 counted[table.columns[index]] = _noted(counted[table.columns[index]], row.key)
