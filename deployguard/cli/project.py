@@ -112,23 +112,14 @@ def plan_of_run(file: Path, run: RunState, settings: Sequence[str] | None, *, ac
     Raises:
         Refused: the runbook or the target has changed since, unless `accept`.
     """
-    recorded = runbook_from(run.started.definition, all_kinds(), SOURCES)
-    recorded = replace(recorded, file=file.resolve())
+    recorded = recorded_runbook(file, run)
     now = read_runbook(file) if file.exists() and not recorded.derived else recorded
     if now.digest != recorded.digest and not accept:
         raise Refused(
             f"the runbook has changed since run {run.id} began ({_difference(recorded.data, now.data)})",
             hint="Put it back, or go on with the new one: 'deployguard deploy --resume --accept-plan'.",
         )
-    chosen = now if accept else recorded
-    before = {k: v for k, v in run.started.settings.items() if k != "selection"}
-    selected = run.started.settings.get("selection", {})
-    pairs = {**before, **_pairs(settings or ())}
-    commit = pairs.pop("commit", None) or run.started.commit
-    plan = make_plan(
-        chosen, run.environment, all_kinds(), env=os.environ, settings=pairs, commit=commit,
-        selection=Selection(tuple(selected.get("only", ())), tuple(selected.get("skip", ())), selected.get("from")),
-    )  # fmt: skip
+    plan = plan_from(now if accept else recorded, run, settings or ())
     if plan.digest != run.started.plan_digest and not accept:
         raise Refused(
             f"the plan of run {run.id} is no longer what it was ({_plan_difference(run, plan)})",
@@ -136,6 +127,23 @@ def plan_of_run(file: Path, run: RunState, settings: Sequence[str] | None, *, ac
             "'deployguard deploy --resume --accept-plan'.",
         )
     return plan
+
+
+def recorded_runbook(file: Path, run: RunState) -> LoadedRunbook:
+    """The runbook that a run was made from, as it was then, standing where it stood."""
+    return replace(runbook_from(run.started.definition, all_kinds(), SOURCES), file=file.resolve())
+
+
+def plan_from(runbook: LoadedRunbook, run: RunState, settings: Sequence[str] = ()) -> Plan:
+    """The plan of a run on record, by this runbook: its environment, settings, selection and commit."""
+    before = {k: v for k, v in run.started.settings.items() if k != "selection"}
+    selected = run.started.settings.get("selection", {})
+    pairs = {**before, **_pairs(settings)}
+    commit = pairs.pop("commit", None) or run.started.commit
+    return make_plan(
+        runbook, run.environment, all_kinds(), env=os.environ, settings=pairs, commit=commit,
+        selection=Selection(tuple(selected.get("only", ())), tuple(selected.get("skip", ())), selected.get("from")),
+    )  # fmt: skip
 
 
 def _difference(old: dict[str, object], new: dict[str, object]) -> str:

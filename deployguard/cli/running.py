@@ -5,7 +5,6 @@ import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -17,8 +16,10 @@ from deployguard.cli.project import (
     open_journal,
     pick_run,
     plan_for,
+    plan_from,
     plan_of_run,
     read_runbook,
+    recorded_runbook,
     recorded_runs,
     reports_folder,
     some_environment,
@@ -136,7 +137,8 @@ def back(
             f"run {later.id} came after {before.id} in {before.environment}",
             hint=f"Roll back {later.id} first: what came last is undone first.",
         )
-    plan = plan_of_run(file, before, None, accept=True) if not file.exists() else _recorded_plan(file, before)
+    # what ran is what is undone, whatever the file says by now: the new code may have brought a new runbook
+    plan = plan_from(recorded_runbook(file, before), before)
     target = target_for(file, plan, make=True)
     _same_target(before, target)
     ask_person(console, f"Roll back run {before.id} in {before.environment} ({_where(target)})?", yes=yes)
@@ -144,21 +146,6 @@ def back(
         session = Session(plan, target, journal, Watcher(console), stop)
         with _telling(session):
             _conclude(console, session, lambda: undo(session, before, to=to, via=via), asked_to_undo=True)
-
-
-def _recorded_plan(file: Path, before: RunState) -> Plan:
-    # what ran is what is undone, whatever the file says by now: the new code may have brought a new runbook
-    from deployguard.engine.plan import make_plan
-    from deployguard.runbook.load import runbook_from
-    from deployguard.secret_sources import SOURCES
-    from deployguard.steps import all_kinds
-
-    recorded = runbook_from(before.started.definition, all_kinds(), SOURCES)
-    recorded = replace(recorded, file=file.resolve())
-    settings = {k: v for k, v in before.started.settings.items() if k != "selection"}
-    return make_plan(
-        recorded, before.environment, all_kinds(), env=os.environ, settings=settings, commit=before.started.commit
-    )
 
 
 def _where(target: Target) -> str:

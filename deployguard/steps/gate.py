@@ -1,16 +1,27 @@
-"""What gates on a condition share: hold, wait, or fail."""
+"""What gates and checks on a condition share: look, and hold, wait, or fail."""
 
 from typing import Literal
 
 from deployguard.errors import StepFailed, Waiting
 from deployguard.runbook.quantities import Duration
 from deployguard.steps.base import Check, Context, Outcome, Preview, Progress
-from deployguard.steps.conditions import Observation
+from deployguard.steps.conditions import Condition, Observation
 
 _PAUSE = 1.0
 
 
-class ConditionGate(Check):
+class ConditionCheck(Check, Condition):
+    """A condition that is looked at once."""
+
+    def execute(self, context: Context) -> Outcome:
+        """Look once."""
+        seen = self.begin(context)()
+        return Outcome(
+            f"{self.name()}: {seen.value}", status="pass" if seen.ok else "fail", evidence={"value": seen.value}
+        )
+
+
+class ConditionGate(Check, Condition):
     """A condition that must hold before the run goes on."""
 
     within: Duration = 0.0
@@ -25,7 +36,7 @@ class ConditionGate(Check):
 
     def look(self, context: Context) -> Observation:
         """See once whether the condition holds."""
-        raise NotImplementedError
+        return self.begin(context)()
 
     def execute(self, context: Context) -> Outcome:
         """Look until it holds or the time is over.

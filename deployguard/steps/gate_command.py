@@ -2,8 +2,7 @@
 
 from typing import ClassVar
 
-from deployguard.steps.base import Context
-from deployguard.steps.conditions import Command, Observation
+from deployguard.steps.conditions import Command
 from deployguard.steps.gate import ConditionGate
 
 
@@ -12,7 +11,3 @@ class GateCommand(ConditionGate, Command):
 
     uses: ClassVar[str] = "gate.command"
     example: ClassVar[str] = "- id: free\n  uses: gate.command\n  with: { command: [./queue-is-empty], within: 10m }"
-
-    def look(self, context: Context) -> Observation:
-        """Run it once."""
-        return self.begin(context)()

@@ -2,8 +2,7 @@
 
 from typing import ClassVar
 
-from deployguard.steps.base import Context
-from deployguard.steps.conditions import Http, Observation
+from deployguard.steps.conditions import Http
 from deployguard.steps.gate import ConditionGate
 
 
@@ -12,7 +11,3 @@ class GateHttp(ConditionGate, Http):
 
     uses: ClassVar[str] = "gate.http"
     example: ClassVar[str] = '- id: ready\n  uses: gate.http\n  with: { url: "https://example.org/ready", within: 5m }'
-
-    def look(self, context: Context) -> Observation:
-        """Ask once."""
-        return self.begin(context)()

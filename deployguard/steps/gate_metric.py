@@ -2,8 +2,7 @@
 
 from typing import ClassVar
 
-from deployguard.steps.base import Context
-from deployguard.steps.conditions import Metric, Observation
+from deployguard.steps.conditions import Metric
 from deployguard.steps.gate import ConditionGate
 
 
@@ -15,7 +14,3 @@ class GateMetric(ConditionGate, Metric):
         '- id: calm\n  uses: gate.metric\n  with: { prometheus: "https://prometheus.example.org", '
         "query: 'sum(rate(errors_total[5m]))', expect: \"< 0.1\" }"
     )
-
-    def look(self, context: Context) -> Observation:
-        """Ask once."""
-        return self.begin(context)()

@@ -2,8 +2,7 @@
 
 from typing import ClassVar
 
-from deployguard.steps.base import Context
-from deployguard.steps.conditions import Observation, Sql
+from deployguard.steps.conditions import Sql
 from deployguard.steps.gate import ConditionGate
 
 
@@ -14,7 +13,3 @@ class GateSql(ConditionGate, Sql):
     example: ClassVar[str] = (
         '- id: quiet\n  uses: gate.sql\n  with: { query: "select count(*) from jobs", expect: 0, within: 10m }'
     )
-
-    def look(self, context: Context) -> Observation:
-        """Ask once."""
-        return self.begin(context)()

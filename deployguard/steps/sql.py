@@ -2,19 +2,12 @@
 
 from typing import ClassVar
 
-from deployguard.steps.base import Check, Context, Outcome
 from deployguard.steps.conditions import Sql as Condition
+from deployguard.steps.gate import ConditionCheck
 
 
-class Sql(Check, Condition):
+class Sql(ConditionCheck, Condition):
     """Check once that a number in the database is as expected."""
 
     uses: ClassVar[str] = "sql"
     example: ClassVar[str] = '- uses: sql\n  with: { query: "select count(*) from web_profile", expect: "> 0" }'
-
-    def execute(self, context: Context) -> Outcome:
-        """Look once."""
-        seen = self.begin(context)()
-        return Outcome(
-            f"{self.name()}: {seen.value}", status="pass" if seen.ok else "fail", evidence={"value": seen.value}
-        )
