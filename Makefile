@@ -16,7 +16,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 demo: .venv/installed
 	@.venv/bin/python examples/demo.py
 
-test: lint
+test: lint .cache/mariadb/installed
 	.venv/bin/python -m pytest -n auto -m "not faults"
 
 lint: .venv/installed-dev
@@ -25,10 +25,10 @@ lint: .venv/installed-dev
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 
-faults: .venv/installed-dev
+faults: .venv/installed-dev .cache/mariadb/installed
 	.venv/bin/python -m pytest -m faults
 
-bench: .venv/installed-dev
+bench: .venv/installed-dev .cache/mariadb/installed
 	@for script in benchmarks/*.py; do test ! -e "$$script" || .venv/bin/python "$$script" || exit; done
 
 clean:
@@ -43,4 +43,8 @@ clean:
 # after the other: two pips at once in one environment would spoil it
 .venv/installed-dev: .venv/installed
 	@.venv/bin/python -m pip install --quiet --editable ".[dev]"
+	@touch $@
+
+.cache/mariadb/installed: tests/get_mariadb.sh
+	@tests/get_mariadb.sh .cache/mariadb
 	@touch $@

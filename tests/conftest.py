@@ -5,13 +5,15 @@ from itertools import count
 
 import guide_site
 import pytest
-from servers import MariaServer, PostgresServer, Store, sqlite_store
+from servers import MariaServer, PostgresServer, Store, sqlite_store, with_fetched_programs
 
 from deployguard.databases import connect
 from deployguard.keys.keyring import Keyring
 from deployguard.secret import Secret
 
 _NUMBERS = count(1)
+
+with_fetched_programs()
 
 # a shell gives its background jobs ignored signals, and every process that a test starts would inherit them
 signal.signal(signal.SIGINT, signal.default_int_handler)

