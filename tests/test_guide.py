@@ -208,3 +208,39 @@ def test_the_way_back_of_a_run_survives_the_way_back_of_a_later_one(site):
 
     assert code == 0, said
     assert site.rows("production") == before
+
+
+def test_a_trial_by_hand_encrypts_no_more_rows_than_asked_for_and_is_taken_back(site):
+    site.deploy("production")
+    assert site.run("data", "decrypt", "--env", "production", "--yes")[0] == 0
+    before, fernet = site.rows("production"), site.key("production")
+
+    code, said = site.run(
+        "data", "encrypt", "--env", "production", "--yes", "--where", "web_profile.id <= 2000", "--limit", "100"
+    )
+
+    assert code == 0, said
+    changed = {place for place, row in site.rows("production").items() if row != before[place]}
+    assert len(changed) == 100
+    assert {table for table, _ in changed} == {"web_profile"}
+    assert all(pk <= 2000 for _, pk in changed)
+    table, pk = next(iter(changed))
+    assert fernet.decrypt(site.rows("production")[table, pk]["email"][0]) == before[table, pk]["email"][0]
+    assert site.run("rollback", "--env", "production", "--yes")[0] == 0
+    assert site.rows("production") == before
+
+
+def test_after_scrub_the_file_holds_no_former_value(site):
+    site.deploy("production")
+    fernet = site.key("production")
+    said_by = {
+        fernet.decrypt(value) for row in site.rows("production").values() for value, _ in row.values()
+        if isinstance(value, bytes) and value.startswith(b"gAAAA") and len(value) > 100
+    }  # fmt: skip
+
+    code, said = site.run("data", "scrub", "--env", "production", "--yes")
+
+    assert code == 0, said
+    assert "none of" in said, said
+    content = (site.root / "demo/production/db.sqlite3").read_bytes()
+    assert not [plain for plain in said_by if len(plain) > 12 and plain in content]

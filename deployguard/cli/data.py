@@ -7,11 +7,23 @@ import typer
 from deployguard.cli.options import RUNBOOK, DryRun, Json, RunbookFile, SomeEnvironment, Yes
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 app = typer.Typer(help="Look at what the encrypted columns hold, never showing any of it.", no_args_is_help=True)
 
 Keys = Annotated[int, typer.Option("--keys", help="How many primary keys of bad rows to name for each column.")]
+Limit = Annotated[int | None, typer.Option("--limit", min=1, help="For a trial: rows of each table to change at most.")]
+Where = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--where", metavar="CONDITION",
+        help="For a trial: 'TABLE.KEY <= 1000'; may be repeated, all must hold. Other tables are left alone.",
+    ),
+]  # fmt: skip
+Workers = Annotated[
+    int | None, typer.Option("--workers", min=1, help="Processes; by default one for each core that may be used.")
+]
 
 
 @app.command()
@@ -36,6 +48,9 @@ def verify(env: SomeEnvironment = None, runbook: RunbookFile = RUNBOOK, keys: Ke
 def encrypt(
     env: SomeEnvironment = None,
     runbook: RunbookFile = RUNBOOK,
+    limit: Limit = None,
+    where: Where = None,
+    workers: Workers = None,
     *,
     dry_run: DryRun = False,
     yes: Yes = False,
@@ -45,13 +60,17 @@ def encrypt(
 
     Example: deployguard data encrypt --env production
     """
-    _rewrite(runbook, env, "encrypt", dry_run=dry_run, yes=yes, as_json=json)
+    how = {"limit": limit, "where": where, "workers": workers}
+    _rewrite(runbook, env, "encrypt", how, dry_run=dry_run, yes=yes, as_json=json)
 
 
 @app.command()
 def decrypt(
     env: SomeEnvironment = None,
     runbook: RunbookFile = RUNBOOK,
+    limit: Limit = None,
+    where: Where = None,
+    workers: Workers = None,
     *,
     dry_run: DryRun = False,
     yes: Yes = False,
@@ -61,13 +80,17 @@ def decrypt(
 
     Example: deployguard data decrypt --env production
     """
-    _rewrite(runbook, env, "decrypt", dry_run=dry_run, yes=yes, as_json=json)
+    how = {"limit": limit, "where": where, "workers": workers}
+    _rewrite(runbook, env, "decrypt", how, dry_run=dry_run, yes=yes, as_json=json)
 
 
 @app.command()
 def rotate(
     env: SomeEnvironment = None,
     runbook: RunbookFile = RUNBOOK,
+    limit: Limit = None,
+    where: Where = None,
+    workers: Workers = None,
     *,
     dry_run: DryRun = False,
     yes: Yes = False,
@@ -77,22 +100,53 @@ def rotate(
 
     Example: deployguard data rotate --env production
     """
-    _rewrite(runbook, env, "rotate", dry_run=dry_run, yes=yes, as_json=json)
+    how = {"limit": limit, "where": where, "workers": workers}
+    _rewrite(runbook, env, "rotate", how, dry_run=dry_run, yes=yes, as_json=json)
 
 
-def _rewrite(file: "Path", env: str | None, verb: str, *, dry_run: bool, yes: bool, as_json: bool) -> None:
+@app.command()
+def scrub(
+    env: SomeEnvironment = None,
+    runbook: RunbookFile = RUNBOOK,
+    *,
+    look: Annotated[bool, typer.Option("--look", help="Only look at the files; write nothing anew.")] = False,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    json: Json = False,
+) -> None:
+    """Clean what encrypting left in free pages and logs, and look whether former values still stand in files.
+
+    Example: deployguard data scrub --env production
+    """
+    _rewrite(runbook, env, "scrub", {"rewrite": False if look else None}, dry_run=dry_run, yes=yes, as_json=json)
+
+
+def _rewrite(
+    file: "Path",
+    env: str | None,
+    verb: str,
+    how: "Mapping[str, object]",
+    *,
+    dry_run: bool,
+    yes: bool,
+    as_json: bool,
+) -> None:
     from deployguard.cli.by_hand import run_by_hand
 
-    run_by_hand(file, env, verb, dry_run=dry_run, yes=yes, as_json=as_json)
+    said = {key: value for key, value in how.items() if value not in (None, [])}
+    run_by_hand(file, env, verb, said, dry_run=dry_run, yes=yes, as_json=as_json)
 
 
 def _look(runbook: "Path", env: str | None, keys: int, *, as_json: bool, judge: bool) -> None:
+    from contextlib import closing
+
     from deployguard.cli.console import Console, table
     from deployguard.cli.project import plan_for, read_runbook, some_environment, target_for
     from deployguard.errors import Refused
     from deployguard.rows.discover import discover
     from deployguard.rows.verify import verify as verify_rows
     from deployguard.steps.base import Progress
+    from deployguard.steps.encryption import refuse_foreign, team
 
     console = Console(as_json=as_json)
     loaded = read_runbook(runbook)
@@ -104,14 +158,16 @@ def _look(runbook: "Path", env: str | None, keys: int, *, as_json: bool, judge: 
             f"the application in {target.directory} encrypts no column",
             hint="Deploy the code that encrypts first; 'deployguard plan' shows what would be done.",
         )
-    database = target.connect(read_only=True)
-    try:
+    refuse_foreign(columns)
+    keyring = target.keyring
+    with (
+        closing(target.connect(read_only=True)) as database,
+        team(target, database, keyring, read_only=True) as crew,
+    ):
         found = verify_rows(
-            database, columns, target.keyring,
-            pulse=lambda p: console.progress("rows", Progress(p.label, p.done, p.total, rate=p.rate)), keys=keys,
+            database, columns, keyring, keys=keys, crew=crew,
+            pulse=lambda p: console.progress("rows", Progress(p.label, p.done, p.total, rate=p.rate)),
         )  # fmt: skip
-    finally:
-        database.close()
     head = ["table", "column", "rows", "null", "empty", "plaintext", "primary", "older", "unknown", "nested"]
     ok = found.ok if judge else True
     for line in table([[getattr(c, h) for h in head] for c in found.columns], head):

@@ -5,6 +5,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 
+from deployguard.databases.residue import Residue
+
 Value = int | float | str | bytes
 Key = tuple[Value, ...]
 """Values of a primary key's columns, in order."""
@@ -228,6 +230,9 @@ class Database(Protocol):
 
     def forget(self) -> None:
         """Remove everything that deployguard keeps in this database."""
+
+    def residue(self) -> Residue:
+        """What it keeps of values that were there before."""
 
     def close(self) -> None:
         """Let go of the connection."""

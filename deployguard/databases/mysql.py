@@ -27,6 +27,7 @@ from deployguard.databases.base import (
 )  # fmt: skip
 from deployguard.databases.mysql_catalog import TableTypes, read_shape, read_tables, read_types
 from deployguard.databases.mysql_errors import explained
+from deployguard.databases.mysql_residue import MysqlResidue
 from deployguard.databases.mysql_swap import MysqlBatch, kept_id, name
 from deployguard.databases.state import CHECKPOINT, TABLES, checkpoint_of, dump_key, only_number, require_fence
 from deployguard.databases.url import DatabaseUrl
@@ -77,24 +78,25 @@ class Mysql:
         self._types: dict[str, TableTypes] = {}
         self._connection = self._open()
 
-    def _open(self) -> "pymysql.Connection[Any]":
+    def _open(self, *, bounded: bool = True) -> "pymysql.Connection[Any]":
         where, password = self._where, self._where.password
         with self._explaining():
             connection: pymysql.Connection[Any] = pymysql.connect(
                 host=where.host or "localhost", port=where.port or 3306, user=where.user or None,
                 password=password.reveal() if password else "", database=where.database or None, charset="utf8mb4",
-                autocommit=True, connect_timeout=10, read_timeout=_STATEMENT + 60, write_timeout=120,
+                autocommit=True, connect_timeout=10,
+                read_timeout=_STATEMENT + 60 if bounded else None, write_timeout=120,
                 client_flag=CLIENT.FOUND_ROWS, program_name="deployguard",
                 **{key: value for key, value in where.options.items() if key in _OPTIONS},
             )  # fmt: skip
             try:
-                self._prepare(connection)
+                self._prepare(connection, _STATEMENT if bounded else 0)
             except BaseException:
                 connection.close()
                 raise
         return connection
 
-    def _prepare(self, connection: "pymysql.Connection[Any]") -> None:
+    def _prepare(self, connection: "pymysql.Connection[Any]", seconds: int) -> None:
         with connection.cursor() as cursor:
             cursor.execute("SELECT VERSION(), @@binlog_format, @@log_bin, @@max_allowed_packet")
             version, form, logged, packet = cursor.fetchone()
@@ -104,9 +106,7 @@ class Mysql:
             cursor.execute("SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'")
             cursor.execute("SET SESSION time_zone = '+00:00'")
             cursor.execute(f"SET SESSION innodb_lock_wait_timeout = {wait}, SESSION lock_wait_timeout = {wait}")
-            limit = (
-                f"max_statement_time = {_STATEMENT}" if self._is_mariadb else f"max_execution_time = {_STATEMENT}000"
-            )
+            limit = f"max_statement_time = {seconds}" if self._is_mariadb else f"max_execution_time = {seconds}000"
             cursor.execute(f"SET SESSION {limit}")
             if not (logged and form == "STATEMENT"):
                 # without gap locks, which would hold up others' inserts; a log of statements needs those
@@ -338,6 +338,21 @@ class Mysql:
     def forget(self) -> None:
         """Remove everything that deployguard keeps in this database."""
         self._all(f"DROP TABLE IF EXISTS {', '.join(PREFIX + table for table in reversed(TABLES))}")
+
+    def residue(self) -> MysqlResidue:
+        """Free pages, undo, redo and binary logs."""
+        return MysqlResidue(self._all, self._unbounded)
+
+    def _unbounded(self, query: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """A command that takes as long as the table is large, over a connection that waits for it."""
+        connection = self._open(bounded=False)
+        try:
+            with self._explaining(), connection.cursor() as cursor:
+                cursor.execute(query, values or None)
+                return list(cursor.fetchall())
+        finally:
+            if connection.open:
+                connection.close()
 
     def close(self) -> None:
         """Let go of the connection."""

@@ -27,6 +27,7 @@ from deployguard.databases.base import (
 )  # fmt: skip
 from deployguard.databases.postgres_catalog import KeyType, key_types, read_shape, read_tables
 from deployguard.databases.postgres_errors import explained
+from deployguard.databases.postgres_residue import PostgresResidue
 from deployguard.databases.postgres_swap import PostgresBatch, name
 from deployguard.databases.state import CHECKPOINT, TABLES, checkpoint_of, dump_key, only_number, require_fence
 from deployguard.databases.url import DatabaseUrl
@@ -341,6 +342,22 @@ class Postgres:
         """Remove everything that deployguard keeps in this database."""
         with self._explaining():
             self._live().execute(f"DROP TABLE IF EXISTS {', '.join(PREFIX + table for table in TABLES)}".encode())
+
+    def residue(self) -> PostgresResidue:
+        """Dead rows, and the write-ahead log."""
+        return PostgresResidue(self._all, self._unbounded)
+
+    def _unbounded(self, query: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """A command that takes as long as the table is large."""
+        with self._explaining():
+            connection = self._live()
+            connection.execute("SET statement_timeout = 0")
+            try:
+                connection.execute(query.encode(), values)
+            finally:
+                if not connection.closed:
+                    connection.execute(f"SET statement_timeout = {_STATEMENT * 1000}".encode())
+        return []
 
     def close(self) -> None:
         """Let go of the connection."""

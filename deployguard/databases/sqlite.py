@@ -24,6 +24,7 @@ from deployguard.databases.base import (
 )  # fmt: skip
 from deployguard.databases.sqlite_catalog import read_shape
 from deployguard.databases.sqlite_errors import explained
+from deployguard.databases.sqlite_residue import SqliteResidue
 from deployguard.databases.sqlite_swap import SqliteBatch, name
 from deployguard.databases.state import CHECKPOINT, TABLES, checkpoint_of, dump_key, only_number, require_fence
 from deployguard.errors import Refused
@@ -290,6 +291,10 @@ class Sqlite:
         with self._explaining(), self._transaction():
             for name in TABLES:
                 self._connection.execute(f"DROP TABLE IF EXISTS {PREFIX}{name}")
+
+    def residue(self) -> SqliteResidue:
+        """Free pages of the file, and its logs."""
+        return SqliteResidue(self._connection, self._path, self._explaining)
 
     def close(self) -> None:
         """Let go of the file."""

@@ -41,7 +41,10 @@ def make_target(plan: Plan, home: Home, clock: Clock) -> Target:
         secrets=secrets,
         masker=masker,
         clock=clock,
-        database_url=_database(plan, known),
+        database_url=_url(plan, known, plan.target.database, "database"),
+        replicas=tuple(
+            url for text in plan.target.replicas if (url := _url(plan, known, text, "replicas")) is not None
+        ),
         keys=tuple(name for name in spec.encryption.keys if name in spec.secrets),
         commit=plan.commit,
         remote=spec.code.remote if spec.code else "origin",
@@ -139,14 +142,13 @@ def _fetched(secrets: Secrets) -> dict[str, Secret]:
     return found
 
 
-def _database(plan: Plan, known: Mapping[str, Secret]) -> str | Secret | None:
-    url = plan.target.database
+def _url(plan: Plan, known: Mapping[str, Secret], url: str | None, key: str) -> str | Secret | None:
     if url is None:
         return None
     try:
         return render_environment(url, plan.names, known)
     except ExpressionError as error:
-        path = ("environments", plan.environment, "database")
+        path = ("environments", plan.environment, key)
         hint = "Set the variable that holds the database's URL."
         raise RunbookError([plan.runbook.document.problem(str(error), path, hint)]) from None
 

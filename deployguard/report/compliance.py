@@ -8,7 +8,7 @@ from deployguard.journal.base import Record
 from deployguard.report.columns import undone
 from deployguard.report.history import History
 from deployguard.report.model import ColumnChange
-from deployguard.report.prose import Prose, clock, say
+from deployguard.report.prose import Prose, Wording, clock, say
 
 ALGORITHM = "Fernet: AES-128-CBC with PKCS7 padding, authenticated with HMAC-SHA256, a fresh random IV for each value"
 
@@ -16,8 +16,13 @@ ALGORITHM = "Fernet: AES-128-CBC with PKCS7 padding, authenticated with HMAC-SHA
 def residue(history: History, changes: Sequence[ColumnChange], journal: Sequence[Record]) -> Iterator[Prose]:
     """What this run does not cover: where plaintext may still stand."""
     if changes:
-        engine = str((history.state.started.target or {}).get("engine", ""))
-        yield say(_FREE_SPACE.get(engine, _FREE_SPACE[""]))
+        scrubbed = list(history.evidence("encryption.scrub"))[-1:]
+        for found in scrubbed:
+            yield from _looked_at(found)
+        if not scrubbed:
+            engine = str((history.state.started.target or {}).get("engine", ""))
+            yield say(_FREE_SPACE.get(engine, _FREE_SPACE[""]))
+            yield say("{} cleans the tables' files, and says what it does not reach.", "deployguard data scrub")
         yield say(
             "Replicas, file system snapshots, application logs, caches and sessions are not looked at by this run."
         )
@@ -29,6 +34,21 @@ _FREE_SPACE = {
     "postgresql": "Dead rows hold former plaintext until VACUUM FULL, write-ahead log files until they are recycled.",
     "": "The database's free space and its logs may hold former plaintext until they are rewritten.",
 }  # fmt: skip
+
+
+def _looked_at(found: dict[str, Any]) -> Iterator[Prose]:
+    samples = found.get("samples", 0)
+    for place in found.get("places") or ():
+        if place.get("why_not"):
+            yield str(place.get("what")), Wording(": not looked at, "), str(place["why_not"]), Wording(".")
+        else:
+            before, after = place.get("before"), place.get("found")
+            told = f": of {samples} former values {before} stood there before it was cleaned, {after} do now."
+            yield str(place.get("what")), Wording(told)
+    for echo in found.get("echoes") or ():
+        until = (Wording(" until "), str(echo["until"])) if echo.get("until") else ()
+        fix = (Wording(" "), str(echo["fix"])) if echo.get("fix") else ()
+        yield str(echo.get("what")), Wording(" may hold former values"), *until, Wording("."), *fix
 
 
 def _old_backups(history: History, journal: Sequence[Record]) -> Iterator[Prose]:

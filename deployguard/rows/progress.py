@@ -58,14 +58,15 @@ class BatchSize:
     Attributes:
         rows: of the next batch.
         seconds: how long its transaction should take.
-        most: rows of a batch in any case.
+        most, least: rows of a batch in any case.
     """
 
     rows: int = 500
     seconds: float = 0.2
     most: int = 5000
+    least: int = 50
 
     def after(self, seconds: float) -> "BatchSize":
         """What was learnt from how long the last batch took."""
         factor = min(2.0, max(0.5, self.seconds / max(seconds, 1e-6)))
-        return replace(self, rows=int(min(self.most, max(min(50, self.most), self.rows * factor))))
+        return replace(self, rows=int(min(self.most, max(self.least, self.rows * factor))))

@@ -284,7 +284,7 @@ def _may_hold_secret(path: Path_) -> bool:
     if path[:2] == ("django", "env") or path[0] == "notify":
         return True
     if path[0] == "environments":
-        return len(path) > 2 and path[2] == "database"  # noqa: PLR2004
+        return len(path) > 2 and path[2] in {"database", "replicas"}  # noqa: PLR2004
     return "env" in path[2:4] or "files" in path[2:4]
 
 

@@ -73,6 +73,8 @@ class Environment(Part):
     """The working copy that runs there, from the runbook's folder."""
     database: str | None = None
     """URL of the database: sqlite:///file, postgresql://…, mysql://…"""
+    replicas: list[str] = []
+    """URLs of databases that copy it: row work waits while one falls behind. PostgreSQL's primary knows its own."""
     vars: dict[str, Scalar] = {}
     secrets: dict[str, SecretFrom] = {}
     """Secrets that are kept elsewhere than the runbook's own list says."""

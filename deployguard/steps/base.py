@@ -128,6 +128,7 @@ class Target:
         commit: the commit this run is to bring there; None without `code:`.
         home: deployguard's own folder; nothing of it exists yet in a preflight.
         elsewhere: the secrets of the other environments, by its name; fetched only when asked for.
+        replicas: URLs of databases that copy this one.
     """
 
     environment: str
@@ -146,6 +147,7 @@ class Target:
     remembered: dict[str, Any] = field(default_factory=dict, compare=False)
     """What the application said; forgotten before each step that may change its code or packages."""
     elsewhere: Mapping[str, Secrets] = field(default_factory=dict)
+    replicas: tuple[str | Secret, ...] = ()
 
     @property
     def application(self) -> Application:

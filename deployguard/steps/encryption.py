@@ -1,51 +1,154 @@
 """What the encryption steps share: the application's columns, its database and keys, and how counts are told."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass
-from typing import Any
+from functools import partial
+from typing import Annotated, Any, Literal
 
+from pydantic import Field, field_validator
+
+from deployguard.databases import connect
 from deployguard.databases.base import Database
 from deployguard.errors import Refused
 from deployguard.keys.keyring import Keyring
+from deployguard.rows.crew import Alone, Crew, Desk, Place, Team
+from deployguard.rows.only import Only, only
+from deployguard.rows.progress import BatchSize, Pulse
 from deployguard.rows.progress import Progress as RowProgress
-from deployguard.rows.progress import Pulse
 from deployguard.rows.rewrite import Rewritten
 from deployguard.rows.target import ColumnCount, EncryptedColumn
+from deployguard.rows.throttle import Limits, Throttle
 from deployguard.rows.verify import Verification
-from deployguard.steps.base import JSON, Context, Outcome, Progress
+from deployguard.runbook.quantities import Duration
+from deployguard.secret import Secret
+from deployguard.steps.base import JSON, Context, Outcome, Progress, Step, Target
+
+
+class Rewriting(Step):
+    """What the kinds that rewrite rows can be told about the way they do it."""
+
+    batch: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
+    """Rows of one transaction; `auto`: as many as take about as long as `pace`."""
+    pace: Duration = Field(0.2, gt=0)
+    """How long a transaction should take: others wait for its locks that long."""
+    workers: Annotated[int, Field(ge=1, le=64)] | None = None
+    """Processes that work side by side; by default one for each core that may be used."""
+    max_lag: Duration = Field(10.0, gt=0)
+    """How far replicas may fall behind before the work waits for them; see `replicas:` of the environment."""
+    max_waiting: Annotated[int, Field(ge=0)] = 5
+    """Sessions that may wait for a lock before the work waits for them."""
+    max_load: Annotated[float, Field(gt=0)] | None = None
+    """Load of this machine, for each core, at which the work waits; by default it waits for none."""
+    limit: Annotated[int, Field(ge=1)] | None = None
+    """Rows of each table to change at most, for a trial; the rest stays as it is."""
+    where: tuple[str, ...] = ()
+    """Which rows, for a trial: `web_profile.id <= 1000`. All must hold, each for a column of a primary key."""
+
+    @field_validator("where")
+    @classmethod
+    def _can_be_read(cls, where: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            only(None, where)
+        except Refused as error:
+            raise ValueError(f"{error.message}; {error.hint}") from None
+        return where
+
+    def some(self) -> Only:
+        """The rows that are meant."""
+        return only(self.limit, self.where)
+
+    def size(self) -> BatchSize:
+        """How large a transaction begins."""
+        return (
+            BatchSize(seconds=self.pace)
+            if self.batch == "auto"
+            else BatchSize(self.batch, most=self.batch, least=self.batch)
+        )
+
+    def limits(self) -> Limits:
+        """What others must not be pushed to."""
+        return Limits(self.max_lag, self.max_waiting, self.max_load)
 
 
 @dataclass(frozen=True)
 class Work:
-    """An open database, the columns to work on, and the keys."""
+    """An open database, the columns to work on, the keys, who does it and who is told."""
 
     database: Database
     columns: tuple[EncryptedColumn, ...]
     keyring: Keyring
+    crew: Crew
+    pulse: Pulse
 
 
 @contextmanager
-def work(context: Context, *, read_only: bool, columns: Sequence[EncryptedColumn] = ()) -> Iterator[Work]:
-    """Everything that row work needs, the database closed afterwards.
+def work(
+    context: Context,
+    *,
+    columns: Sequence[EncryptedColumn] = (),
+    how: Rewriting | None = None,
+    writes: bool = False,
+    keys: Sequence[Secret] = (),
+) -> Iterator[Work]:
+    """Everything that row work needs, connections and processes ended afterwards.
 
     Args:
         context: of the step.
-        read_only: whether the database may be written to.
         columns: to work on, where they are known; by default what the application says.
+        how: of the step, where rows are to be rewritten; otherwise they are only read.
+        writes: whether the database is to be written to without that.
+        keys: newest first; by default the environment's.
 
     Raises:
         Refused: the application encrypts nothing, or in a form that is not ours to write.
     """
-    columns = tuple(columns) or context.discover().fields
+    columns, target = tuple(columns) or context.discover().fields, context.target
     if not columns:
         raise Refused(
-            f"the application in {context.target.directory} encrypts no column",
+            f"the application in {target.directory} encrypts no column",
             hint="Bring the code that encrypts, and its dependencies, before this step.",
         )
     refuse_foreign(columns)
-    with opened(context, read_only=read_only) as database:
-        yield Work(database, columns, context.target.keyring)
+    pulse, read_only = pulse_of(context), how is None and not writes
+    with ExitStack() as stack:
+        if how is not None:
+            throttle = stack.enter_context(closing(_throttle(target, how.limits())))
+            pulse = throttle.over(pulse)
+        database = stack.enter_context(closing(target.connect(read_only=read_only)))
+        keyring = Keyring.from_secrets(keys) if keys else target.keyring
+        crew = team(target, database, keyring, keys=keys, read_only=read_only, many=how.workers if how else None)
+        yield Work(database, columns, keyring, stack.enter_context(crew), pulse)
+
+
+def team(
+    target: Target,
+    database: Database,
+    keyring: Keyring,
+    *,
+    keys: Sequence[Secret] = (),
+    read_only: bool,
+    many: int | None = None,
+) -> Team:
+    """This process, and others where there is much to do, to be closed by the caller.
+
+    Args:
+        target: where the database is.
+        database: this process's connection to it.
+        keyring: this process's keys.
+        keys: the same as secrets; by default the environment's.
+        read_only: whether the others write nothing either.
+        many: processes; one for each core by default.
+    """
+    secrets = tuple(keys) or tuple(target.secrets.get(name) for name in target.keys)
+    place = Place(target.database_url or "", target.project, secrets, read_only)
+    alone = Alone(Desk(database, keyring))
+    return Team(place, alone, many) if many else Team(place, alone)
+
+
+def _throttle(target: Target, limits: Limits) -> Throttle:
+    others = [partial(connect, url, base=target.project, read_only=True) for url in target.replicas]
+    return Throttle(limits, partial(target.connect, read_only=True), others)
 
 
 @contextmanager
@@ -77,7 +180,7 @@ def pulse_of(context: Context) -> Pulse:
     """A pulse for the row engine that shows its progress as the step's."""
 
     def pulse(progress: RowProgress) -> None:
-        note = f"{progress.batch} rows a batch"
+        note = progress.note or f"{progress.batch} rows a batch"
         context.pulse(Progress(progress.label, progress.done, progress.total, rate=progress.rate, note=note))
 
     return pulse
@@ -116,8 +219,10 @@ def rewritten(verb: str, tables: Sequence[Rewritten], seconds: float) -> Outcome
     """What a rewriting step has to show."""
     rows, passes = sum(t.rows for t in tables), max((t.passes for t in tables), default=0)
     rate = rows / seconds if seconds > 0 else 0.0
+    limited = "; no more were asked for" if any(t.limited for t in tables) else ""
     return Outcome(
-        f"{rows:,} rows of {len(tables)} tables {verb} in {seconds:.1f} s ({rate:,.0f} rows/s), {passes} passes",
+        f"{rows:,} rows of {len(tables)} tables {verb} in {seconds:.1f} s"
+        f" ({rate:,.0f} rows/s), {passes} passes{limited}",
         evidence={
             "rows": rows, "seconds": round(seconds, 3), "rate": round(rate, 1), "passes": passes,
             "tables": [asdict(t) for t in tables],

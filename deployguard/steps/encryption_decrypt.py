@@ -4,11 +4,11 @@ import time
 from typing import ClassVar
 
 from deployguard.rows.rewrite import decrypt, encrypt
-from deployguard.steps.base import JSON, Context, Outcome, Step
-from deployguard.steps.encryption import pulse_of, recalled, remembered, rewritten, work
+from deployguard.steps.base import JSON, Context, Outcome
+from deployguard.steps.encryption import Rewriting, recalled, remembered, rewritten, work
 
 
-class EncryptionDecrypt(Step):
+class EncryptionDecrypt(Rewriting):
     """Decrypt every row in place: for leaving encryption behind.
 
     Undo: encrypt every row again, under the primary key.
@@ -27,19 +27,20 @@ class EncryptionDecrypt(Step):
     def execute(self, context: Context) -> Outcome:
         """Rewrite until a whole pass finds no token."""
         begun = context.target.clock.monotonic()
-        with work(context, read_only=False, columns=recalled(context.before)) as w:
+        with work(context, columns=recalled(context.before), how=self) as w:
             done = decrypt(
                 w.database, w.columns, w.keyring, operation=f"{context.run}/{context.step}",
-                fence=context.fence, pulse=pulse_of(context),
+                fence=context.fence, pulse=w.pulse, crew=w.crew, batch=self.size(), some=self.some(),
             )  # fmt: skip
         return rewritten("decrypted", done, context.target.clock.monotonic() - begun)
 
     def compensate(self, context: Context) -> Outcome:
         """Encrypt again."""
         begun = context.target.clock.monotonic()
-        with work(context, read_only=False, columns=recalled(context.before)) as w:
+        with work(context, columns=recalled(context.before), how=self) as w:
             done = encrypt(
                 w.database, w.columns, w.keyring, operation=f"{context.run}/{context.step}/undo",
-                fence=context.fence, pulse=pulse_of(context), since=time.time(),
+                fence=context.fence, pulse=w.pulse, since=time.time(), crew=w.crew, batch=self.size(),
+                some=self.some(),
             )  # fmt: skip
         return rewritten("encrypted", done, context.target.clock.monotonic() - begun)

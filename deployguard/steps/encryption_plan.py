@@ -4,11 +4,12 @@ import time
 from typing import ClassVar
 
 from deployguard.keys.keyring import Keyring
+from deployguard.rows.only import Only
 from deployguard.rows.target import ColumnCount
 from deployguard.rows.verify import Verification, verify
 from deployguard.runbook.quantities import spell
 from deployguard.steps.base import Check, Context, Outcome, Preview
-from deployguard.steps.encryption import counts, described, pulse_of, to_encrypt, work
+from deployguard.steps.encryption import counts, described, to_encrypt, work
 
 _TRIED = 2_000
 """Values that are sealed to learn this machine's speed."""
@@ -28,8 +29,8 @@ class EncryptionPlan(Check):
 
     def execute(self, context: Context) -> Outcome:
         """Read every row and count."""
-        with work(context, read_only=True) as w:
-            found = verify(w.database, w.columns, w.keyring, pulse=pulse_of(context))
+        with work(context) as w:
+            found = verify(w.database, w.columns, w.keyring, pulse=w.pulse, crew=w.crew)
             seconds = _seconds(found, w.keyring)
         bad = described(found, "too wide", "unknown", "foreign", "nested")
         return Outcome(
@@ -43,12 +44,12 @@ class EncryptionPlan(Check):
         )  # fmt: skip
 
 
-def foreseen(context: Context) -> Preview:
+def foreseen(context: Context, some: Only | None = None) -> Preview:
     """What encrypting would do, as a preview; unknown while the application encrypts nothing."""
     if not context.discover().fields:
         return Preview("unknown", "which columns are encrypted is said by code that is not there yet")
-    with work(context, read_only=True) as w:
-        found = verify(w.database, w.columns, w.keyring, pulse=pulse_of(context))
+    with work(context) as w:
+        found = verify(w.database, w.columns, w.keyring, pulse=w.pulse, crew=w.crew, some=some)
         seconds = _seconds(found, w.keyring)
     values = to_encrypt(found.columns)
     return Preview(

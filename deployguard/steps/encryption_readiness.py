@@ -1,6 +1,6 @@
 """`encryption.readiness`: what would go wrong, asked before anything is written."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -9,9 +9,10 @@ from deployguard.errors import Refused
 from deployguard.keys.keyring import Keyring, has_token_form
 from deployguard.rows.discover import handshake
 from deployguard.rows.tables import tables_of
+from deployguard.rows.target import EncryptedColumn
 from deployguard.rows.verify import verify
 from deployguard.steps.base import Check, Context, Outcome
-from deployguard.steps.encryption import Work, counts, described, opened, pulse_of, refuse_foreign
+from deployguard.steps.encryption import Work, counts, described, opened, work
 
 _SAMPLE = 20_000
 """Rows of each table that are looked at for tokens while the application does not say where to look."""
@@ -39,12 +40,10 @@ class EncryptionReadiness(Check):
         columns = context.discover().fields
         if not columns:
             return self._not_yet(context)
-        refuse_foreign(columns)
-        with opened(context, read_only=True) as database:
-            work = Work(database, columns, context.target.keyring)
-            findings = [*self._shapes(work), *self._values(context, work)]
+        with work(context, columns=columns) as desk:
+            findings = [*self._shapes(desk), *self._values(desk)]
             counted = next((f.columns for f in findings if f.columns), [])
-        findings += _handshake(context, work)
+        findings += _handshake(context, columns)
         return _outcome(findings, {"columns": counted, "fields": len(columns), "handshake": _shook(findings)})
 
     def _not_yet(self, context: Context) -> Outcome:
@@ -66,8 +65,8 @@ class EncryptionReadiness(Check):
         there = f"; {found:,} tokens that are there already open" if found else ""
         return Outcome(f"the code that is there encrypts nothing yet{there}", evidence={"tokens": found})
 
-    def _shapes(self, work: Work) -> Iterator["_Finding"]:
-        for table in tables_of(work.database, work.columns):
+    def _shapes(self, desk: Work) -> Iterator["_Finding"]:
+        for table in tables_of(desk.database, desk.columns):
             names = set(table.table.columns)
             for column in sorted(names & table.shape.unique):
                 status = "warn" if self.allow_unique else "fail"
@@ -84,8 +83,8 @@ class EncryptionReadiness(Check):
             for trigger in table.shape.triggers:
                 yield _Finding("warn", f"{table.table.name}: the trigger {trigger} fires for each rewritten row", "")
 
-    def _values(self, context: Context, work: Work) -> Iterator["_Finding"]:
-        found = verify(work.database, work.columns, work.keyring, pulse=pulse_of(context))
+    def _values(self, desk: Work) -> Iterator["_Finding"]:
+        found = verify(desk.database, desk.columns, desk.keyring, pulse=desk.pulse, crew=desk.crew)
         yield _Finding("pass", "", "", counts(found.columns))
         for sentence in described(found, "unknown"):
             yield _Finding("fail", sentence, "The key is not the one these tokens were made with, or they are damaged.")
@@ -108,14 +107,16 @@ class _Finding:
     columns: list[dict[str, object]] | None = None
 
 
-def _handshake(context: Context, work: Work) -> Iterator[_Finding]:
+def _handshake(context: Context, columns: Sequence[EncryptedColumn]) -> Iterator[_Finding]:
+    keyring = context.target.keyring
+
     def open_token(token: bytes) -> bytes:
-        opened_token = work.keyring.open(token)
+        opened_token = keyring.open(token)
         if opened_token is None:
             raise Refused("no key opens the token")
         return opened_token.plaintext
 
-    shaken = handshake(context.target.application, work.columns, work.keyring.seal, open_token)
+    shaken = handshake(context.target.application, columns, keyring.seal, open_token)
     for problem in shaken.problems:
         yield _Finding("fail", problem, "Give deployguard and the application the same key: secrets: and django: env:.")
     if shaken.ok:

@@ -1,16 +1,17 @@
 """`encryption.rotate`: every token under the newest key, and back under the one before."""
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from deployguard.errors import Refused
-from deployguard.keys.keyring import Keyring
 from deployguard.rows.rewrite import rotate
 from deployguard.rows.verify import verify
-from deployguard.steps.base import JSON, Context, Outcome, Preview, Step
-from deployguard.steps.encryption import counts, pulse_of, recalled, remembered, rewritten, work
+from deployguard.secret import Secret
+from deployguard.steps.base import JSON, Context, Outcome, Preview
+from deployguard.steps.encryption import Rewriting, counts, recalled, remembered, rewritten, work
 
 
-class EncryptionRotate(Step):
+class EncryptionRotate(Rewriting):
     """Make every token of an older key a token of the newest, beside the running application.
 
     The application must read with all keys of the list already: give it the new list first.
@@ -26,8 +27,8 @@ class EncryptionRotate(Step):
 
     def preview(self, context: Context) -> Preview:
         """How many tokens are under an older key."""
-        with work(context, read_only=True) as w:
-            found = verify(w.database, w.columns, w.keyring, pulse=pulse_of(context))
+        with work(context) as w:
+            found = verify(w.database, w.columns, w.keyring, pulse=w.pulse, crew=w.crew, some=self.some())
         older = sum(c.older for c in found.columns)
         tokens = older + sum(c.primary for c in found.columns)
         return Preview(
@@ -41,7 +42,7 @@ class EncryptionRotate(Step):
 
     def execute(self, context: Context) -> Outcome:
         """Rewrite until a whole pass finds no token of an older key."""
-        return self._under(context, context.target.keyring, "do", "renewed")
+        return self._under(context, (), "do", "renewed")
 
     def compensate(self, context: Context) -> Outcome:
         """Rewrite with the key that was the newest before in first place."""
@@ -52,13 +53,13 @@ class EncryptionRotate(Step):
                 "there is only one key, so there is none to go back to",
                 hint="Add the former key to encryption: keys: and run 'deployguard rollback' again.",
             )
-        return self._under(context, Keyring.from_secrets([*older, newest]), "undo", "put back under the former key")
+        return self._under(context, (*older, newest), "undo", "put back under the former key")
 
-    def _under(self, context: Context, keyring: Keyring, stage: str, verb: str) -> Outcome:
+    def _under(self, context: Context, keys: Sequence[Secret], stage: str, verb: str) -> Outcome:
         begun = context.target.clock.monotonic()
-        with work(context, read_only=False, columns=recalled(context.before)) as w:
+        with work(context, columns=recalled(context.before), how=self, keys=keys) as w:
             done = rotate(
-                w.database, w.columns, keyring, operation=f"{context.run}/{context.step}/{stage}",
-                fence=context.fence, pulse=pulse_of(context),
+                w.database, w.columns, w.keyring, operation=f"{context.run}/{context.step}/{stage}",
+                fence=context.fence, pulse=w.pulse, crew=w.crew, batch=self.size(), some=self.some(),
             )  # fmt: skip
         return rewritten(verb, done, context.target.clock.monotonic() - begun)

@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from deployguard.rows.verify import verify
 from deployguard.steps.base import Check, Context, Outcome
-from deployguard.steps.encryption import counts, described, pulse_of, work
+from deployguard.steps.encryption import counts, described, work
 
 
 class EncryptionVerify(Check):
@@ -18,8 +18,8 @@ class EncryptionVerify(Check):
 
     def execute(self, context: Context) -> Outcome:
         """Count every value by class; anything that is not as the application would write it fails."""
-        with work(context, read_only=True) as w:
-            found = verify(w.database, w.columns, w.keyring, pulse=pulse_of(context))
+        with work(context) as w:
+            found = verify(w.database, w.columns, w.keyring, pulse=w.pulse, crew=w.crew)
         evidence = {"columns": counts(found.columns)}
         if not found.ok:
             hint = "'deployguard data scan' names more primary keys; what to do stands beside each."

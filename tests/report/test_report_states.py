@@ -301,6 +301,29 @@ def test_earlier_backups_of_the_same_environment_are_named_as_holding_plaintext(
     assert "`.deployguard/backups/production-earlier`" in residue.split("## What this does not cover")[1]
 
 
+def test_what_was_cleaned_and_what_was_not_reached_is_told():
+    story = stories.Story().until_encrypted()
+    places = [
+        {"what": "the table web_profile", "before": 60, "found": 0, "bytes": 9, "why_not": "", "cleaned": True},
+        {"what": "the redo log", "before": 0, "found": 0, "bytes": 0, "why_not": "no rights", "cleaned": False},
+    ]
+    echoes = [{"what": "the binary logs", "until": "10 days have passed", "fix": "Purge <them>."}]
+    story.begin("tests").finish("tests", "clean", evidence={"samples": 65, "places": places, "echoes": echoes})
+    story.records[0] = replace(story.records[0], event=with_kind(story.records[0].event, "tests", "encryption.scrub"))
+
+    residue = render_markdown(build(story.records, story.run)).split("## What this does not cover")[1]
+
+    assert "the table web_profile: of 65 former values 60 stood there before it was cleaned, 0 do now." in residue
+    assert "the redo log: not looked at, no rights." in residue
+    assert "the binary logs may hold former values until 10 days have passed. Purge" in residue
+    assert "<them>" not in residue.replace("\\<", "")
+    assert "data scrub" not in residue
+
+
+def with_kind(started, step, uses):
+    return replace(started, steps=[{**s, "uses": uses} if s["id"] == step else s for s in started.steps])
+
+
 def test_backups_of_other_environments_are_not():
     residue = markdown_of("succeeded").split("## What this does not cover")[1]
 
