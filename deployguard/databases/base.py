@@ -67,6 +67,33 @@ class Condition(NamedTuple):
     value: Value
 
 
+Shape = tuple[int, int, int, str]
+"""Values of at least so many bytes whose length, divided by the second, leaves the third, and that match a regular
+expression, byte by byte."""
+Mark = int
+"""What tells the rows that one batch has written last from all others, where the product has such a thing."""
+
+
+@dataclass(frozen=True)
+class Sieve:
+    """Which values make a row worth reading, so that the database need not hand over the others.
+
+    Attributes:
+        unlike: those that are of none of these shapes; none asks nothing.
+        empty: columns whose empty values are worth it too; elsewhere they are not, and NULL never is.
+        unless: rows that one of these batches has written last are not worth it, whatever they hold.
+        begins: those that begin like this and have `long` bytes; "" asks nothing.
+        longer: those of more bytes than the number of their column; None asks nothing.
+    """
+
+    unlike: tuple[Shape, ...] = ()
+    empty: frozenset[int] = frozenset()
+    unless: tuple[Mark, ...] = ()
+    begins: str = ""
+    long: int = 0
+    longer: tuple[int | None, ...] = ()
+
+
 @dataclass(frozen=True)
 class RowTable:
     """What is read and written of a table: its key, the columns at work, and which rows.
@@ -74,6 +101,8 @@ class RowTable:
     Attributes:
         until: the last key that belongs to it; None for all there are, later ones too.
         where: all of them hold for each row.
+        sieve: which of these rows are read; all where there is none. A value that is stored as
+            something else than text always makes its row worth it.
     """
 
     name: str
@@ -81,6 +110,7 @@ class RowTable:
     columns: tuple[str, ...]
     until: Key | None = None
     where: tuple[Condition, ...] = ()
+    sieve: Sieve | None = None
 
 
 class Row(NamedTuple):
@@ -160,8 +190,8 @@ class Batch(Protocol):
     def swap(self, table: RowTable, changes: Sequence[Change]) -> list[Key]:
         """Write each change whose old values are still there, compared byte by byte; the keys of the others."""
 
-    def save(self, operation: str, table: str, checkpoint: Checkpoint) -> None:
-        """Move the checkpoint of one of an operation's ranges."""
+    def save(self, operation: str, table: str, checkpoint: Checkpoint) -> Mark | None:
+        """Move the checkpoint of one of an operation's ranges; the mark of this batch, where the product has them."""
 
     def keep(self, operation: str, table: str, kept: Sequence[Kept]) -> None:
         """Remember values that the undo must leave."""

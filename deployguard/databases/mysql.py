@@ -21,6 +21,7 @@ from deployguard.databases.base import (
     Key,
     Row,
     RowTable,
+    Sieve,
     TableShape,
     Value,
     within,
@@ -231,7 +232,29 @@ class Mysql:
             wanted = self._types_of(table).keys[condition.column].value
             conditions.append(f"{name(condition.column)} {condition.operator} {wanted}")
             values += (condition.value,)
+        if table.sieve is not None:
+            worth, more = self._worth(table, table.sieve)
+            conditions.append(worth)
+            values += more
         return f"WHERE {' AND '.join(conditions)}" if conditions else "", values
+
+    def _worth(self, table: RowTable, sieve: Sieve) -> tuple[str, tuple[Value, ...]]:
+        types, either = self._types_of(table), list[str]()
+        values: tuple[Value, ...] = ()
+        for index, column in enumerate(table.columns):
+            # of bytes no collation takes different ones for equal
+            stored = types.bytes_of(column, name(column))
+            if sieve.unlike:
+                shape = f"LENGTH({stored}) >= %s AND LENGTH({stored}) %% %s = %s AND {stored} REGEXP %s"
+                alike = " OR ".join([shape] * len(sieve.unlike))
+                either.append(f"NOT ({alike})" + ("" if index in sieve.empty else f" AND {stored} <> ''"))
+                values += tuple(part for each in sieve.unlike for part in each)
+            if sieve.begins:
+                either.append(f"LEFT({stored}, {len(sieve.begins)}) = %s AND LENGTH({stored}) >= {sieve.long}")
+                values += (sieve.begins.encode(),)
+            if sieve.longer and (most := sieve.longer[index]) is not None:
+                either.append(f"LENGTH({stored}) > {most}")
+        return f"({' OR '.join(either)})" if either else "FALSE", values
 
     def _beside(self, table: RowTable, key: Key, differs: str, last: str) -> tuple[str, tuple[Value, ...]]:
         # written out, since a comparison of whole rows is not looked up in the index

@@ -7,7 +7,7 @@ from typing import Any
 
 import pymysql
 
-from deployguard.databases.base import PREFIX, Change, Checkpoint, Kept, Key, Row, RowTable
+from deployguard.databases.base import PREFIX, Change, Checkpoint, Kept, Key, Mark, Row, RowTable
 from deployguard.databases.mysql_catalog import TableTypes
 from deployguard.databases.state import CHECKPOINT, columns_of, dump_key, refuse_unstorable
 from deployguard.errors import StepFailed
@@ -76,7 +76,7 @@ class MysqlBatch:
         there = {row.key: row.values for row in self._rows(table, [change.key for change in group])}
         return [c.key for c in group if c.key not in there or c.new != tuple(there[c.key][i] for i in c.columns)]
 
-    def save(self, operation: str, table: str, checkpoint: Checkpoint) -> None:
+    def save(self, operation: str, table: str, checkpoint: Checkpoint) -> Mark | None:
         """Move the checkpoint of one of an operation's ranges."""
         put = ", ".join(f"{column} = VALUES({column})" for column in CHECKPOINT.split(", "))
         with self._connection.cursor() as cursor:
@@ -85,6 +85,7 @@ class MysqlBatch:
                 f" VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s) ON DUPLICATE KEY UPDATE {put}",
                 (operation, table, *columns_of(checkpoint)),
             )
+        return None
 
     def keep(self, operation: str, table: str, kept: Sequence[Kept]) -> None:
         """Remember values that the undo must leave."""

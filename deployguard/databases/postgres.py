@@ -21,6 +21,7 @@ from deployguard.databases.base import (
     Key,
     Row,
     RowTable,
+    Sieve,
     TableShape,
     Value,
     within,
@@ -221,6 +222,10 @@ class Postgres:
             wanted = self._types_of(table.name)[condition.column].value
             conditions.append(f"t.{name(condition.column)} {condition.operator} {wanted}")
             values += (condition.value,)
+        if table.sieve is not None:
+            worth, more = _worth(table, table.sieve)
+            conditions.append(worth)
+            values += more
         return f"WHERE {' AND '.join(conditions)}" if conditions else "", values
 
     def page(self, table: RowTable, after: Key | None, limit: int) -> list[Row]:
@@ -367,6 +372,30 @@ class Postgres:
 def _keys(table: RowTable) -> str:
     # t., since a bare name would mean the column of the answer, where keys are text and sort as text
     return ", ".join(f"t.{name(column)}" for column in table.key)
+
+
+def _worth(table: RowTable, sieve: Sieve) -> tuple[str, tuple[Value, ...]]:
+    either: list[str] = []
+    values: tuple[Value, ...] = ()
+    for index, column in enumerate(table.columns):
+        # whatever the column's collation takes for equal, and whatever the type calls its length
+        stored = f't.{name(column)}::text COLLATE "C"'
+        if sieve.unlike:
+            shape = f"octet_length({stored}) >= %s AND octet_length({stored}) %% %s = %s AND {stored} ~ %s"
+            alike = " OR ".join([shape] * len(sieve.unlike))
+            either.append(f"NOT ({alike})" + ("" if index in sieve.empty else f" AND {stored} <> ''"))
+            values += tuple(part for each in sieve.unlike for part in each)
+        if sieve.begins:
+            either.append(f"left({stored}, {len(sieve.begins)}) = %s AND octet_length({stored}) >= {sieve.long}")
+            values += (sieve.begins,)
+        if sieve.longer and (most := sieve.longer[index]) is not None:
+            either.append(f"octet_length(convert_to({stored}, 'UTF8')) > {most}")
+    worth = f"({' OR '.join(either)})" if either else "false"
+    if sieve.unless:
+        # a row's xmin is the transaction that wrote it; an old row of the same number, billions later, was
+        # looked at when the batch was made
+        worth = f"t.xmin::text::bigint <> ALL ('{{{','.join(map(str, sieve.unless))}}}'::bigint[]) AND {worth}"
+    return worth, values
 
 
 def _row(table: RowTable, found: tuple[Any, ...]) -> Row:

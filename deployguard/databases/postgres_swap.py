@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from deployguard.databases.base import PREFIX, Change, Checkpoint, Kept, Key, RowTable
+from deployguard.databases.base import PREFIX, Change, Checkpoint, Kept, Key, Mark, RowTable
 from deployguard.databases.postgres_catalog import KeyType
 from deployguard.databases.state import CHECKPOINT, columns_of, dump_key, refuse_unstorable
 
@@ -53,14 +53,16 @@ class PostgresBatch:
     def _execute(self, query: str) -> psycopg.Cursor[tuple[Any, ...]]:
         return self._connection.execute(_sql(query), ())
 
-    def save(self, operation: str, table: str, checkpoint: Checkpoint) -> None:
-        """Move the checkpoint of one of an operation's ranges."""
-        self._connection.execute(
+    def save(self, operation: str, table: str, checkpoint: Checkpoint) -> Mark | None:
+        """Move the checkpoint of one of an operation's ranges; rows say by their xmin which transaction wrote them."""
+        found = self._connection.execute(
             f"INSERT INTO {PREFIX}checkpoint (operation, name, {CHECKPOINT})"
             " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT (operation, name, shard)"
-            f" DO UPDATE SET ({CHECKPOINT}) = ({', '.join(f'excluded.{c}' for c in CHECKPOINT.split(', '))})",
+            f" DO UPDATE SET ({CHECKPOINT}) = ({', '.join(f'excluded.{c}' for c in CHECKPOINT.split(', '))})"
+            " RETURNING xmin::text::bigint",
             (operation, table, *columns_of(checkpoint)),
-        )
+        ).fetchone()
+        return int(found[0]) if found else None
 
     def keep(self, operation: str, table: str, kept: Sequence[Kept]) -> None:
         """Remember values that the undo must leave."""

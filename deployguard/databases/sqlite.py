@@ -4,9 +4,11 @@ Sources: sqlite.org/lang_transaction.html, /rowvalue.html, /pragma.html, /uri.ht
 """
 
 import os
+import re
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
+from functools import cache
 from pathlib import Path
 from urllib.parse import quote
 
@@ -18,6 +20,7 @@ from deployguard.databases.base import (
     Key,
     Row,
     RowTable,
+    Sieve,
     TableShape,
     Value,
     within,
@@ -103,6 +106,7 @@ class Sqlite:
                 check_same_thread=False,
             )  # fmt: skip
             connection.execute(f"PRAGMA busy_timeout={int(_BUSY * 1000)}")
+            connection.create_function("regexp", 2, _matches, deterministic=True)
             if not self._read_only:
                 connection.execute("PRAGMA secure_delete=ON")
         except sqlite3.Error as error:
@@ -316,7 +320,41 @@ def _only(table: RowTable, after: Key | None) -> tuple[str, tuple[Value, ...]]:
     for condition in table.where:
         conditions.append(f"{name(condition.column)} {condition.operator} ?")
         values += (condition.value,)
+    if table.sieve is not None:
+        worth, more = _worth(table, table.sieve)
+        conditions.append(worth)
+        values += more
     return f"WHERE {' AND '.join(conditions)}" if conditions else "", values
+
+
+def _worth(table: RowTable, sieve: Sieve) -> tuple[str, tuple[Value, ...]]:
+    either: list[str] = []
+    values: tuple[Value, ...] = ()
+    for index, column in enumerate(map(name, table.columns)):
+        stored = f"CAST({column} AS BLOB)"
+        either.append(f"typeof({column}) NOT IN ('text', 'null')")
+        if sieve.unlike:
+            shape = f"length({stored}) >= ? AND length({stored}) % ? = ? AND {stored} REGEXP ?"
+            alike = " OR ".join([shape] * len(sieve.unlike))
+            either.append(f"NOT ({alike})" + ("" if index in sieve.empty else f" AND {column} <> ''"))
+            values += tuple(part for each in sieve.unlike for part in each)
+        if sieve.begins:
+            begin = f"substr({stored}, 1, {len(sieve.begins)}) = CAST(? AS BLOB)"
+            either.append(f"{begin} AND length({stored}) >= {sieve.long}")
+            values += (sieve.begins,)
+        if sieve.longer and (most := sieve.longer[index]) is not None:
+            either.append(f"length({stored}) > {most}")
+    return f"({' OR '.join(either)})", values
+
+
+def _matches(pattern: str, value: bytes | None) -> bool | None:
+    # SQLite knows the operator and leaves it to others to say what it means
+    return None if value is None else _compiled(pattern).search(value) is not None
+
+
+@cache
+def _compiled(pattern: str) -> re.Pattern[bytes]:
+    return re.compile(pattern.encode())
 
 
 def _columns(table: RowTable) -> str:

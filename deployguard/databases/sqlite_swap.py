@@ -4,7 +4,7 @@ import sqlite3
 from collections import defaultdict
 from collections.abc import Sequence
 
-from deployguard.databases.base import PREFIX, Change, Checkpoint, Kept, Key, RowTable
+from deployguard.databases.base import PREFIX, Change, Checkpoint, Kept, Key, Mark, RowTable
 from deployguard.databases.state import CHECKPOINT, columns_of, dump_key
 
 
@@ -37,13 +37,14 @@ class SqliteBatch:
                 lost.append(change.key)
         return lost
 
-    def save(self, operation: str, table: str, checkpoint: Checkpoint) -> None:
+    def save(self, operation: str, table: str, checkpoint: Checkpoint) -> Mark | None:
         """Move the checkpoint of one of an operation's ranges."""
         self._connection.execute(
             f"INSERT OR REPLACE INTO {PREFIX}checkpoint (operation, name, {CHECKPOINT})"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (operation, table, *columns_of(checkpoint)),
         )
+        return None
 
     def keep(self, operation: str, table: str, kept: Sequence[Kept]) -> None:
         """Remember values that the undo must leave."""

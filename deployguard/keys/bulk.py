@@ -12,7 +12,7 @@ RFC 2104 (HMAC); RFC 5652, 6.3 (padding).
 import hashlib
 import os
 from base64 import urlsafe_b64decode
-from binascii import a2b_base64, b2a_base64
+from binascii import Error, a2b_base64, b2a_base64
 from collections.abc import Iterable, Sequence
 from hmac import compare_digest
 
@@ -71,7 +71,7 @@ class BulkFernet:
         tokens = _texts(_raw(head, bodies, macs), bodies)
         # back from the text: the same parts again, and then each part is proven
         if (
-            a2b_base64(b"".join(tokens).translate(PLAIN)) != _raw(head, bodies, macs)
+            _read(tokens) != _raw(head, bodies, macs)
             or self._macs(bodies, head) != macs
             or self._deciphered(bodies) != list(plaintexts)
         ):
@@ -154,6 +154,14 @@ def _raw(head: bytes, bodies: Sequence[bytes], macs: Sequence[bytes]) -> bytes:
     for body, mac in zip(bodies, macs, strict=True):
         parts += (head, body, mac, ZEROS[-(_HEAD + _MAC + len(body)) % 3])
     return b"".join(parts)
+
+
+def _read(tokens: Sequence[bytes]) -> bytes | None:
+    """What `_raw` made, out of the tokens' text; None where that is no base64."""
+    try:
+        return a2b_base64(b"".join(tokens).translate(PLAIN))
+    except Error:
+        return None
 
 
 def _texts(raw: bytes, bodies: Sequence[bytes]) -> list[bytes]:

@@ -103,6 +103,8 @@ class Keyring:
         """What each value is to these keys: opened, locked, or, where it has no token's form, None."""
         found: list[Opened | Locked | None] = [None] * len(values)
         raws = {i: raw for i, raw in enumerate(token_forms(values)) if raw is not None}
+        if not raws:
+            return found
         if not self._bulk:
             return [(self.open(value) or LOCKED) if i in raws else None for i, value in enumerate(values)]
         for key, bulk in enumerate(self._bulk):

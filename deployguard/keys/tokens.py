@@ -3,7 +3,10 @@
 import time
 from binascii import a2b_base64
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
+BEGIN = "gA"
+"""Of every token: the version byte 0x80 before a stamp of this age of the world."""
 STAMP = slice(1, 9)
 _HEAD = 1 + 8 + 16
 _MAC = 32
@@ -18,6 +21,8 @@ EQUALS = (b"", b"=", b"==")
 ZEROS = (b"", b"\0", b"\0\0")
 """By how many bytes the last group of three lacks: how it ends as text, and what `PLAIN` makes of that."""
 _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_="
+_BEGIN = BEGIN.encode()
+_DIGITS = _ALPHABET[:-1].decode()
 _AT_ONCE = 1 << 20
 
 
@@ -26,11 +31,20 @@ def token_length(plaintext: int) -> int:
     return 4 * -(-(_HEAD + _MAC + _BLOCK * (plaintext // _BLOCK + 1)) // 3)
 
 
+def content_length(characters: int) -> int:
+    """Bytes of the largest plaintext whose token has at most so many characters; -1 where none has."""
+    blocks = (characters // 4 * 3 - _HEAD - _MAC) // _BLOCK
+    return blocks * _BLOCK - 1 if blocks > 0 else -1
+
+
 _SHORTEST_TEXT = token_length(0)
 
 
 def portions(values: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
     """Values in lists of about a mebibyte: memory stays flat, whatever their size."""
+    if sum(map(len, values)) <= _AT_ONCE:
+        yield values
+        return
     start = size = 0
     for number, value in enumerate(values):
         size += len(value)
@@ -53,8 +67,7 @@ def token_forms(values: Sequence[bytes]) -> list[bytes | None]:
 def _forms(values: Sequence[bytes]) -> list[bytes | None]:
     likely, missing = [], 0
     for number, value in enumerate(values):
-        # "gA" is the version byte 0x80 before a stamp of this age of the world
-        if value.startswith(b"gA"):
+        if value.startswith(_BEGIN):
             size = len(value)
             # of the bytes that so many characters can stand for, only one number is whole blocks
             lacks = (size // 4 * 3 - _SHORTEST) % _BLOCK
@@ -81,6 +94,34 @@ def _forms(values: Sequence[bytes]) -> list[bytes | None]:
             found[number] = raw
         start = end
     return found
+
+
+class Shape(NamedTuple):
+    """Text of at least so many characters whose number leaves a remainder, and that matches a regular expression."""
+
+    least: int
+    modulus: int
+    remainder: int
+    pattern: str
+
+
+def shapes() -> tuple[Shape, ...]:
+    """What only tokens are like, and nearly all there are: for a database to leave them out.
+
+    It is what `token_forms` looks for but for the first half year of stamps and the last. Whole
+    groups of base64 and whole cipher blocks meet every 48 bytes, in 64 characters, so the length
+    says how the text must end: with so many "=", after a digit with no bits but those a byte uses.
+    PostgreSQL, MariaDB, MySQL and Python read the expressions alike, byte by byte; to some, `$` is
+    also before a newline at the end.
+    """
+    # the first byte of a stamp of four stands in the eighth character, after the one that says 2004 to 2038
+    first, last = (_EARLIEST >> 24) + 1, (int(time.time() + _AHEAD) >> 24) - 1
+    whole = "".join(sorted(_DIGITS[byte & 63] for byte in range(first, last + 1)))
+    ends = {2: "[AQgw]==", 1: "[AEIMQUYcgkosw048]=", 0: "[A-Za-z0-9_-]"}
+    return tuple(
+        Shape(_SHORTEST_TEXT, 64, token_length(blocks * _BLOCK) % 64, f"^gAAAAAB[{whole}][A-Za-z0-9_-]+{end}$(?!\n)")
+        for blocks, end in enumerate(ends.values())
+    )
 
 
 def token_bytes(value: bytes) -> bytes | None:

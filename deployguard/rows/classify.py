@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from typing import Literal
 
-from deployguard.keys.keyring import LOCKED, Keyring, Opened, has_token_form
+from deployguard.keys.keyring import LOCKED, Keyring, Opened, has_token_form, token_length
+
+_SHORTEST = token_length(0)
 
 Class = Literal["null", "empty", "plaintext", "primary", "older", "unknown", "nested"]
 
@@ -33,6 +35,8 @@ def classes(values: Sequence[bytes | None], keyring: Keyring) -> list[Class]:
 
 
 def _class(opened: Opened, keyring: Keyring) -> Class:
-    if has_token_form(opened.plaintext) and keyring.open(opened.plaintext) is not None:
+    content = opened.plaintext
+    # nearly no content is long enough to be one
+    if len(content) >= _SHORTEST and has_token_form(content) and keyring.open(content) is not None:
         return "nested"
     return "older" if opened.key else "primary"

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from deployguard.databases.base import Change, Checkpoint, Database, Kept, Key, Row, RowTable
+from deployguard.databases.base import Change, Checkpoint, Database, Kept, Key, Mark, Row, RowTable, Sieve
 from deployguard.errors import StepFailed
 from deployguard.rows.crew import Crew, Desk, Hands, Slice, carry_out
 from deployguard.rows.progress import BatchSize, Meter, Pulse
@@ -45,10 +45,14 @@ class Idea:
     Attributes:
         renewed: (values, column, rows they stand in) → the new values, in order; None leaves one as it is.
         kept: values of a page that the undo must leave; asked in the first pass only.
+        later: rows that may still be worth it after the first pass, which has seen all of them.
+        at_once: whether a row that was written needs no second look until somebody else writes to it.
     """
 
     renewed: Callable[[Values, int, Sequence[Row]], Values]
     kept: Callable[[Sequence[Row]], list[Kept]] = lambda _: []
+    later: Sieve | None = None
+    at_once: bool = False
 
 
 @dataclass(frozen=True)
@@ -107,8 +111,9 @@ class Passes:
         # with a limit one after the other: nobody knows beforehand where it is reached
         hands, shards = self.crew.hands(0 if self.job.limit else rows), self._begun(rows)
         last = shards[0].number + MOST_PASSES
+        marks: tuple[Mark, ...] = ()
         while True:
-            shards = self._pass(hands, shards, rows)
+            shards, marks = self._pass(hands, shards, rows, marks)
             number = shards[0].number
             changed = sum(shard.total + shard.changed for shard in shards)
             if self.job.limit is not None and changed >= self.job.limit:
@@ -142,7 +147,9 @@ class Passes:
                 batch.save(self.job.operation, self.job.table.name, shard)
         return list(shards)
 
-    def _pass(self, hands: Hands, shards: list[Checkpoint], rows: int) -> list[Checkpoint]:
+    def _pass(
+        self, hands: Hands, shards: list[Checkpoint], rows: int, marks: tuple[Mark, ...]
+    ) -> tuple[list[Checkpoint], tuple[Mark, ...]]:
         number = shards[0].number
         label = f"{self.job.verb.removesuffix('e')}ing {self.job.table.name}"
         meter = Meter(label + (f", pass {number}" if number > 1 else ""), rows, self.pulse)
@@ -150,11 +157,16 @@ class Passes:
         def told(done: Slice[_Part] | None) -> None:
             if done is None:
                 meter.tell()
+            elif number > 1 and done.ended:
+                # of a later pass only some rows are seen: it is a range that is done
+                meter.add(-(-rows // len(shards)), done.batch)
             elif done.rows:
-                meter.add(done.rows, done.batch)
+                meter.add(done.rows if number == 1 else 0, done.batch)
 
-        carry_out(hands, rewrite_slice, [_Part(self.job, shard.shard, self.job.batch) for shard in shards], told)
-        return self.database.checkpoints(self.job.operation, self.job.table.name)
+        parts = [_Part(self.job, shard.shard, self.job.batch, marks) for shard in shards]
+        done = carry_out(hands, rewrite_slice, parts, told)
+        made = marks if number > 1 else tuple(mark for part in done for mark in part.marks)
+        return self.database.checkpoints(self.job.operation, self.job.table.name), made
 
 
 def _again(shard: Checkpoint) -> Checkpoint:
@@ -169,6 +181,8 @@ class _Part:
     job: Job
     shard: int
     batch: BatchSize
+    marks: tuple[Mark, ...] = ()
+    """Of the first pass's batches: rows that they wrote last are as they left them."""
 
 
 def rewrite_slice(desk: Desk, part: _Part, seconds: float) -> Slice[_Part]:
@@ -177,19 +191,26 @@ def rewrite_slice(desk: Desk, part: _Part, seconds: float) -> Slice[_Part]:
     checkpoint = desk.database.checkpoint(job.operation, job.table.name, part.shard)
     if checkpoint is None:
         raise StepFailed(f"{job.table.name}: the record of how far it is has gone", hint="Resume: it begins anew.")
-    rewriter = _Rewriter(desk, job, job.idea(desk, job, part.shard), replace(job.table, until=checkpoint.until))
+    idea, later = job.idea(desk, job, part.shard), checkpoint.number > 1
+    sieve = idea.later if later else None
+    if sieve is not None and idea.at_once:
+        sieve = replace(sieve, unless=part.marks)
+    marks = list(part.marks)
+    rewriter = _Rewriter(desk, job, idea, replace(job.table, until=checkpoint.until, sieve=sieve))
     until = time.monotonic() + seconds
     while True:
         page = desk.database.page(rewriter.table, checkpoint.after, size.rows)
         page, changes = _limited(page, rewriter.changes(page), job, checkpoint)
         if not page:
-            return Slice(part, rows, ended=True, batch=size.rows)
+            return Slice(replace(part, marks=tuple(marks)), rows, ended=True, batch=size.rows)
         begun = time.monotonic()
-        checkpoint = rewriter.write(page, changes, checkpoint)
+        checkpoint, mark = rewriter.write(page, changes, checkpoint)
+        if mark is not None and not later:
+            marks.append(mark)
         size = size.after(time.monotonic() - begun)
         rows += len(page)
         if time.monotonic() >= until:
-            return Slice(replace(part, batch=size), rows, ended=False, batch=size.rows)
+            return Slice(replace(part, batch=size, marks=tuple(marks)), rows, ended=False, batch=size.rows)
 
 
 def _limited(
@@ -213,16 +234,16 @@ class _Rewriter:
     idea: Idea
     table: RowTable
 
-    def write(self, page: list[Row], changes: list[Change], checkpoint: Checkpoint) -> Checkpoint:
+    def write(self, page: list[Row], changes: list[Change], checkpoint: Checkpoint) -> tuple[Checkpoint, Mark | None]:
         kept = self.idea.kept(page) if checkpoint.number == 1 else []
         moved = replace(checkpoint, after=page[-1].key, changed=checkpoint.changed + len(changes))
         with self.desk.database.batch(self.job.fence) as batch:
             lost = batch.swap(self.table, changes)
-            batch.save(self.job.operation, self.table.name, moved)
+            mark = batch.save(self.job.operation, self.table.name, moved)
             if kept:
                 batch.keep(self.job.operation, self.table.name, kept)
         self._again(lost)
-        return moved
+        return moved, mark
 
     def _again(self, lost: list[Key]) -> None:
         for _ in range(_LOST_RACES):

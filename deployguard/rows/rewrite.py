@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
-from deployguard.databases.base import Checkpoint, Database, Kept, Row
+from deployguard.databases.base import Checkpoint, Database, Kept, Row, Sieve
 from deployguard.errors import Refused
 from deployguard.keys.keyring import Keyring, Opened
-from deployguard.keys.tokens import STAMP, token_forms
+from deployguard.keys.tokens import BEGIN, STAMP, shapes, token_forms, token_length
 from deployguard.rows.crew import Alone, Crew, Desk
 from deployguard.rows.only import Only
 from deployguard.rows.passes import Idea, Job, Passes, Rewritten, Values
@@ -57,7 +57,7 @@ def encrypt(
     """
     works = (some or Only()).of(tables_of(database, columns))
     crew = crew or Alone(Desk(database, keyring))
-    found = verify(database, columns, keyring, pulse=pulse, crew=crew, some=some)
+    found = verify(database, columns, keyring, pulse=pulse, crew=crew, some=some, suspects=True)
     if bad := found.of("too wide", "unknown", "foreign"):
         raise Refused(
             "; ".join(f"{p.table}.{p.column}: {p.describe()}" for p in bad),
@@ -92,7 +92,8 @@ def _encryption(desk: Desk, job: Job, _: int) -> Idea:
             if old
         ]
 
-    return Idea(sealed, kept)
+    empty = frozenset(index for index, wanted in enumerate(empty_too) if wanted)
+    return Idea(sealed, kept, Sieve(unlike=shapes(), empty=empty), at_once=True)
 
 
 def decrypt(
@@ -169,7 +170,7 @@ def _decryption(desk: Desk, job: Job, number: int) -> Idea:
         stays = _staying(desk, job, number, job.table.columns[column], rows, values)
         return [None if stay else plaintext for plaintext, stay in zip(found, stays, strict=True)]
 
-    return Idea(opened)
+    return Idea(opened, later=Sieve(begins=BEGIN, long=token_length(0)))
 
 
 def _staying(desk: Desk, job: Job, number: int, column: str, rows: Sequence[Row], values: Values) -> Sequence[bool]:

@@ -2,13 +2,15 @@
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
+from itertools import islice
 from typing import Self
 
-from deployguard.databases.base import Database, Key, Row
+from deployguard.databases.base import Database, Key, Row, Sieve
 from deployguard.keys.keyring import Keyring, token_length
+from deployguard.keys.tokens import BEGIN, content_length
 from deployguard.rows.classify import Class, classes
 from deployguard.rows.crew import Alone, Crew, Desk, Slice, carry_out
 from deployguard.rows.only import Only
@@ -19,7 +21,6 @@ from deployguard.rows.target import ColumnCount, EncryptedColumn
 PAGE = 2000
 """Rows read at a time: memory stays flat, whatever the table's size."""
 
-_LOOKED_AT = {"plaintext", "empty", "unknown", "nested"}
 _MEANING = {
     "plaintext": ("is not encrypted", "Run the encryption again; does old code still write?"),
     "unknown": (
@@ -81,6 +82,7 @@ def verify(
     keys: int = 5,
     crew: Crew | None = None,
     some: Only | None = None,
+    suspects: bool = False,
 ) -> Verification:
     """Read every row of every column and open every token.
 
@@ -92,6 +94,8 @@ def verify(
         keys: how many primary keys of bad rows to name for each column and kind.
         crew: who reads; this process by default.
         some: which rows; all by default, and its limit means nothing here.
+        suspects: have the database leave out what neither begins like a token nor may be too wide as
+            one. All problems but plaintext are found all the same; the counts are of what was read.
 
     Raises:
         Refused: a table is not there, or cannot be paged through.
@@ -99,7 +103,8 @@ def verify(
     crew = crew or Alone(Desk(database, keyring))
     counted: list[ColumnCount] = []
     problems: list[Problem] = []
-    for work in (some or Only()).of(tables_of(database, columns)):
+    works = (some or Only()).of(tables_of(database, columns))
+    for work in map(_suspects, works) if suspects else works:
         tally = _read(database, crew, work, keys, pulse)
         counted += tally.counts(work)
         problems += tally.problems(work)
@@ -110,16 +115,27 @@ def _read(database: Database, crew: Crew, work: Work, keys: int, pulse: Pulse) -
     rows = database.count(work.table.name, work.table.where)
     meter = Meter(f"reading {work.table.name}", rows, pulse)
 
+    borders = ranges(database, replace(work.table, sieve=None), rows)
+
     def told(done: Slice[_Part] | None) -> None:
         if done is None:
             meter.tell()
+        elif work.table.sieve is not None:
+            # only some rows are seen: it is a range that is done
+            meter.add(-(-rows // len(borders)) if done.ended else 0, PAGE)
         elif done.rows:
             meter.add(done.rows, PAGE)
 
-    borders = ranges(database, work.table, rows)
     parts = [_Part(work, until, begin, _Tally.of(work, keys)) for begin, until in borders]
     found = carry_out(crew.hands(rows), read_slice, parts, told)
     return reduce(_Tally.with_, (part.tally for part in found))
+
+
+def _suspects(work: Work) -> Work:
+    """Only rows with what may be a token that does not open, or a value whose token does not fit."""
+    longer = tuple(None if width is None else content_length(width) for width in widths_of(work))
+    sieve = Sieve(begins=BEGIN, long=token_length(0), longer=longer)
+    return replace(work, table=replace(work.table, sieve=sieve))
 
 
 @dataclass(frozen=True)
@@ -175,12 +191,11 @@ class _Tally:
             for c, found in zip(work.columns, self.counted, strict=True)
         ]
 
-    def note(self, index: int, kind: str, key: Key) -> None:
-        """One more bad value."""
-        count, keys = self.bad.get((index, kind), (0, []))
-        if len(keys) < self.most:
-            keys.append("/".join(map(str, key)))
-        self.bad[index, kind] = (count + 1, keys)
+    def note(self, index: int, kind: str, many: int, keys: Iterable[Key]) -> None:
+        """So many more bad values; `keys` begin with the first."""
+        count, named = self.bad.get((index, kind), (0, []))
+        named += ["/".join(map(str, key)) for key in islice(keys, self.most - len(named))]
+        self.bad[index, kind] = (count + many, named)
 
     def problems(self, work: Work) -> list[Problem]:
         """By column and kind."""
@@ -200,27 +215,46 @@ class _Reader:
     def add(self, page: Sequence[Row], tally: _Tally) -> None:
         """Count a page."""
         tally.rows += len(page)
-        for index in range(len(self._work.columns)):
+        for index, column in enumerate(self._work.columns):
             values = [row.values[index] for row in page]
             kinds = classes(values, self._keyring)
+            sealed = {"plaintext", "empty"} if column.empty_becomes == "token" else {"plaintext"}
             _count(tally.counted[index], values, kinds)
-            for row, value, kind in zip(page, values, kinds, strict=True):
-                if kind in _LOOKED_AT or index in row.foreign:
-                    self._look(tally, row, index, value or b"", kind)
+            lengths = Counter(len(v or b"") for v, kind in zip(values, kinds, strict=True) if kind in sealed)
+            tally.counted[index]["bytes_after"] += sum((token_length(n) - n) * many for n, many in lengths.items())
+            self._note(page, index, kinds, sealed | {"unknown", "nested"}, tally)
+            width = self._widths[index]
+            if width is not None and lengths and token_length(max(lengths)) > width:
+                self._note_wide(page, index, kinds, sealed, tally, width)
 
-    def _look(self, tally: _Tally, row: Row, index: int, value: bytes, kind: Class) -> None:
-        """At one value that is not simply as it should be."""
-        sealed = kind == "plaintext" or (kind == "empty" and self._work.columns[index].empty_becomes == "token")
-        if sealed or kind in {"unknown", "nested"}:
-            tally.note(index, kind, row.key)
-        if index in row.foreign:
-            tally.note(index, "foreign", row.key)
-        if sealed:
-            after, width = token_length(len(value)), self._widths[index]
-            tally.counted[index]["bytes_after"] += after - len(value)
-            if width is not None and after > width:
-                tally.counted[index]["too_wide"] += 1
-                tally.note(index, "too wide", row.key)
+    def _note(
+        self, page: Sequence[Row], index: int, kinds: Sequence[Class], bad: Collection[str], tally: _Tally
+    ) -> None:
+        """Bad values, and those that are stored as something else than text."""
+        for kind, many in Counter(kinds).items():
+            if kind in bad:
+                first = (row.key for row, each in zip(page, kinds, strict=True) if each == kind)
+                tally.note(index, kind, many, first)
+        foreign = [row.key for row in page if index in row.foreign]
+        if foreign:
+            tally.note(index, "foreign", len(foreign), foreign)
+
+    def _note_wide(
+        self,
+        page: Sequence[Row],
+        index: int,
+        kinds: Sequence[Class],
+        sealed: Collection[str],
+        tally: _Tally,
+        width: int,
+    ) -> None:
+        wide = [
+            row.key
+            for row, kind in zip(page, kinds, strict=True)
+            if kind in sealed and token_length(len(row.values[index] or b"")) > width
+        ]
+        tally.counted[index]["too_wide"] += len(wide)
+        tally.note(index, "too wide", len(wide), wide)
 
 
 def _count(counts: Counter[str], values: Sequence[bytes | None], kinds: Sequence[Class]) -> None:
@@ -228,5 +262,5 @@ def _count(counts: Counter[str], values: Sequence[bytes | None], kinds: Sequence
         counts[kind] += count
     size = sum(map(len, filter(None, values)))
     counts["bytes"] += size
-    # what is to be sealed grows: `_look` adds by how much
+    # what is to be sealed grows: `add` says by how much
     counts["bytes_after"] += size

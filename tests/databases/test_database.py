@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from deployguard.databases.base import Change, Checkpoint, Condition, Kept, RowTable
+from deployguard.databases.base import Change, Checkpoint, Condition, Kept, RowTable, Sieve
 from deployguard.errors import ConnectionLost, DeployguardError, LeaseLost, Refused
 
 PERSON = RowTable("person", ("id",), ("email", "phone"))
@@ -150,6 +150,59 @@ def test_conditions_on_the_key_choose_rows(database, conditions, wanted):
 
     assert [row.key[0] for row in database.page(replace(PERSON, where=where), None, 9)] == wanted
     assert database.count("person", where) == len(wanted)
+
+
+WORDS = ["", "abc", "ABC", "abc\n", " abc", "gAfg", "gafg", "gAfg and more", "ä" * 8, "x" * 16, "x" * 17, "a\\b'c"]
+
+
+@pytest.mark.parametrize(
+    ("sieve", "wanted"),
+    [
+        (Sieve(unlike=((1, 1, 0, "^[a-c]+$(?!\n)"),)), WORDS[2:]),
+        (Sieve(unlike=((1, 1, 0, "^[a-c]+$(?!\n)"),), empty=frozenset({0})), [WORDS[0], *WORDS[2:]]),
+        (
+            Sieve(unlike=((3, 3, 0, "c$(?!\n)"), (3, 3, 1, "[a-y]$(?!\n)"))),
+            ["ABC", "abc\n", "ä" * 8, "x" * 17, WORDS[-1]],
+        ),
+        (Sieve(unlike=((4, 1, 0, "c$(?!\n)"),)), [*WORDS[1:4], *WORDS[5:-1]]),
+        (Sieve(begins="gA", long=6), ["gAfg and more"]),
+        (Sieve(longer=(16, None)), ["x" * 17]),
+        (Sieve(longer=(None, 0)), []),
+        (Sieve(longer=(15, None), begins="gA", long=1), ["gAfg", "gAfg and more", "ä" * 8, "x" * 16, "x" * 17]),
+        (Sieve(), []),
+    ],
+)
+def test_a_sieve_leaves_out_what_is_not_worth_reading(store, opened, sieve, wanted):
+    store.run("CREATE TABLE thing (k INTEGER PRIMARY KEY, v VARCHAR(300), w TEXT)")
+    store.run_many("INSERT INTO thing VALUES (?, ?, NULL)", [*enumerate(WORDS), (99, None)])
+    table = RowTable("thing", ("k",), ("v", "w"), sieve=sieve)
+
+    found = opened(store).page(table, None, 99)
+
+    values = [row.values[0] for row in found]
+    assert [v if v is None else v.decode() for v in values] == wanted
+
+
+def test_rows_that_a_batch_has_written_last_are_left_out_where_the_product_knows_them(database, people):
+    database.claim(1)
+    with database.batch(1) as batch:
+        batch.swap(PERSON, [email(n, f"user{n}@example.org".encode(), b"token") for n in (1, 2, 3)])
+        mark = batch.save("op", "person", Checkpoint())
+    people.run("UPDATE person SET phone = '+49 0' WHERE id = 2")
+    sieve = Sieve(unlike=((1, 1, 0, "^x"),), unless=() if mark is None else (mark,))
+
+    found = [row.key[0] for row in database.page(replace(PERSON, sieve=sieve), None, 9)]
+
+    assert found == ([2, 4, 5, 6, 7] if people.product == "postgresql" else [1, 2, 3, 4, 5, 6, 7])
+
+
+def test_a_sieve_is_looked_through_together_with_a_range_and_conditions(database):
+    table = replace(
+        PERSON, columns=("email",), sieve=Sieve(unlike=((1, 1, 0, "^user[1-4]@"),)), where=(Condition("id", "!=", 6),)
+    )
+
+    assert [row.key for row in database.page(table, (1,), 9)] == [(5,), (7,)]
+    assert [row.key for row in database.page(replace(table, until=(6,)), (1,), 9)] == [(5,)]
 
 
 def test_a_table_is_cut_into_ranges_of_as_many_rows(database):

@@ -2,15 +2,24 @@
 
 import base64
 import os
+import re
 import struct
 import time
 
 import pytest
 from cryptography.fernet import Fernet
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from deployguard.keys.tokens import has_token_form, token_bytes, token_forms, token_length, token_time
+from deployguard.keys.tokens import (
+    content_length,
+    has_token_form,
+    shapes,
+    token_bytes,
+    token_forms,
+    token_length,
+    token_time,
+)
 
 FERNET = Fernet(Fernet.generate_key())
 # the specification's own example (github.com/fernet/spec, generate.json)
@@ -100,3 +109,34 @@ def test_one_spoilt_value_takes_the_form_from_no_other(bad):
 
     assert token_forms([*good, wrong, *good]) == [*token_forms(good), None, *token_forms(good)]
     assert None not in token_forms(good)
+
+
+def has_shape(text):
+    return any(
+        len(text) >= shape.least and len(text) % shape.modulus == shape.remainder and re.search(shape.pattern, text)
+        for shape in shapes()
+    )
+
+
+@given(st.integers(0, 300), st.integers(1_320_000_000, 2_050_000_000))
+def test_every_token_of_these_years_has_a_shape_that_a_database_knows(size, stamp):
+    assert has_shape(FERNET.encrypt_at_time(b"x" * size, stamp).decode())
+
+
+@given(st.builds(spoilt, st.integers(0, 80), st.integers(-5, 200), st.integers(0, 127)), st.integers(0, 6))
+@example(built(stamp=1_299_999_999), 0)
+@example(built(stamp=2**31 - 1), 0)
+@example(built(stamp=2**32 - 1), 0)
+@example(built(blocks=0), 0)
+@example(built(blocks=1), 0)
+def test_what_has_the_shape_is_a_token(value, cut):
+    for text in (value, value[cut:], value[: len(value) - cut], value[: len(value) - 1] + b"\n", value + b"\n"):
+        assert has_token_form(text) or not has_shape(text.decode("latin-1"))
+
+
+@pytest.mark.parametrize("characters", [0, 50, 99, *range(100, 500)])
+def test_the_largest_content_of_a_width_fits_and_one_byte_more_does_not(characters):
+    largest = content_length(characters)
+
+    assert largest < 0 or token_length(largest) <= characters
+    assert token_length(largest + 1) > characters

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+from looking import alive
 
 from deployguard.databases import connect
 from deployguard.errors import ConnectionLost, LeaseLost, StepFailed
@@ -158,9 +159,9 @@ def test_workers_end_with_the_process_that_started_them(people, keyring, secret,
     os.waitpid(child, 0)
 
     deadline = time.monotonic() + 20
-    while any(Path(f"/proc/{worker}").exists() for worker in found) and time.monotonic() < deadline:
+    while any(map(alive, found)) and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert not [worker for worker in found if Path(f"/proc/{worker}").exists()]
+    assert not [worker for worker in found if alive(worker)]
     database = connect(people.url, base=tmp_path)
     rewrite.encrypt(
         database, [EMAIL], keyring, operation="enc", fence=2, pulse=lambda _: None, since=time.time()
