@@ -25,7 +25,7 @@ from deployguard.cli.project import (
     some_environment,
     target_for,
 )  # fmt: skip
-from deployguard.engine.deploy import EXIT, UNFINISHED, Session, deploy, identity, resume, undo
+from deployguard.engine.deploy import EXIT, UNFINISHED, Session, deploy, identity, own_identities, resume, undo
 from deployguard.engine.observe import Several
 from deployguard.engine.plan import Plan, Selection
 from deployguard.engine.stop import Stop
@@ -199,16 +199,17 @@ def _decisions(given: Sequence[str]) -> dict[str, str]:
 
 
 def _same_target(before: RunState, target: Target) -> None:
-    recorded, found = before.started.target, identity(target)
-    if recorded is None or found is None:
-        return
-    # a database that was restored answers to the same name on the same server, under another number of its own
-    if _place(recorded) != _place(vars(found)):
-        raise Refused(
-            f"run {before.id} was made on {recorded.get('database')}, "
-            f"but the environment's database is {found.database} now",
-            hint="Give the same database URL as before.",
-        )
+    recorded = [("", before.started.target), *((s["id"], s.get("target")) for s in before.started.steps)]
+    found = {"": identity(target), **own_identities(target)}
+    for step, then in recorded:
+        now = found.get(step)
+        # a database that was restored answers to the same name on the same server, under another number of its own
+        if then is not None and now is not None and _place(then) != _place(vars(now)):
+            whose = f"step {step}'s" if step else "the environment's"
+            raise Refused(
+                f"run {before.id} was made on {then.get('database')}, but {whose} database is {now.database} now",
+                hint="Give the same database URL as before.",
+            )
 
 
 def _place(identity_: Mapping[str, object]) -> tuple[object, object, str]:

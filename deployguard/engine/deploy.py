@@ -3,13 +3,13 @@
 import os
 import pwd
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
-from typing import Any
+from typing import Any, TypeVar
 
-from deployguard.databases.base import Identity
+from deployguard.databases.base import Database, Identity
 from deployguard.engine.execute import Run, execute_steps
 from deployguard.engine.observe import Nobody, Observer
 from deployguard.engine.plan import Plan
@@ -45,6 +45,8 @@ EXIT = {
 }
 """Exit code of a deploy by the state the run ended in."""
 
+Answer = TypeVar("Answer")
+
 UNFINISHED = frozenset({"running", "waiting", "interrupted", "failed", "rollback_incomplete"})
 
 
@@ -79,6 +81,15 @@ class Session:
 
 def identity(target: Target) -> Identity | None:
     """Which database this is, asked of the database itself; None where there is none to ask."""
+    return _asked(target, lambda database: database.identity())
+
+
+def own_identities(target: Target) -> dict[str, Identity | None]:
+    """Which databases the steps have that have their own, by the step's id; None where none answers."""
+    return {step: identity(replace(target, database_url=url)) for step, url in target.databases.items()}
+
+
+def _asked(target: Target, question: Callable[[Database], Answer]) -> Answer | None:
     if target.database_url is None:
         return None
     try:
@@ -86,7 +97,7 @@ def identity(target: Target) -> Identity | None:
     except DeployguardError:
         return None
     try:
-        return database.identity()
+        return question(database)
     finally:
         database.close()
 
@@ -208,27 +219,19 @@ def _held(session: Session, run_id: str) -> Iterator[EnvironmentLock]:
 
 
 def _take_lease(run: Run) -> None:
-    run.fence = run.journal.take_lease(run.id, run.target.environment, at_least=_seen_by_target(run.target) + 1)
+    run.fence = run.journal.take_lease(run.id, run.target.environment, at_least=_seen_by_targets(run.target) + 1)
     run.learn(list(run.journal.records(run.id))[-1])
 
 
-def _seen_by_target(target: Target) -> int:
-    # the database may have served another journal: its newest fence counts too
-    if target.database_url is None:
-        return 0
-    try:
-        database = target.connect(read_only=True)
-    except DeployguardError:
-        return 0
-    try:
-        return database.fence()
-    finally:
-        database.close()
+def _seen_by_targets(target: Target) -> int:
+    # a database may have served another journal: the newest fence of each counts too
+    places = [target, *(replace(target, database_url=url) for url in target.databases.values())]
+    return max(_asked(place, lambda database: database.fence()) or 0 for place in places)
 
 
 def _beginning(session: Session) -> e.RunStarted:
     plan, target = session.plan, session.target
-    found = identity(target)
+    found, own = identity(target), own_identities(target)
     return e.RunStarted(
         environment=plan.environment, name=plan.runbook.spec.name, runbook_digest=plan.runbook.digest,
         plan_digest=plan.digest, commit=plan.commit, target=vars(found) if found else None, actor=session.actor,
@@ -242,6 +245,7 @@ def _beginning(session: Session) -> e.RunStarted:
             {
                 "id": s.id, "uses": s.uses, "summary": s.spec.summary or (s.kind.__doc__ or "").split("\n")[0],
                 "check": s.kind.check, "idempotent": s.step().repeatable(), "rollback": _undo_name(s),
+                **({"target": vars(own[s.id]) if own[s.id] else None} if s.id in own else {}),
             }
             for s in plan.steps
         ],

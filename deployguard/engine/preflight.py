@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from deployguard.engine.plan import Plan, PlannedStep
-from deployguard.engine.target import rendered_environment, working_folder
+from deployguard.engine.target import target_of, variables_of, working_folder
 from deployguard.errors import DeployguardError, Interrupted, StepTimedOut
 from deployguard.journal.state import RunState
 from deployguard.process import Result, base_environment, run
@@ -80,10 +80,11 @@ def read_only_context(
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Context:
     """A context without lease and folder: for checks and previews, which write nothing."""
-    known = {n: target.secrets.get(n) for n in target.secrets.names() if f"secrets.{n}" in str(planned.spec.env)}
+    names = {**plan.names, "matrix": planned.matrix}
+    env = variables_of(plan, target, planned, names)
     timeout = planned.spec.timeout if planned.spec.timeout is not None else 600.0
 
-    place = working_folder(target.directory, planned.spec.cwd, plan.names)
+    place = working_folder(target.directory, planned.spec.cwd, names)
 
     def command(argv: list[str], *, cwd: Path, env: Mapping[str, str | Secret]) -> Result:
         # Python would leave its bytecode in a tree that must stay as it is
@@ -103,9 +104,8 @@ def read_only_context(
         return result
 
     return Context(
-        target=target, run="preflight", step=planned.id, fence=0,
-        pulse=lambda progress: progressed(planned.id, progress), run_command=command,
-        env=rendered_environment(planned.spec.env, plan.names, known),
+        target=target_of(target, planned, env), run="preflight", step=planned.id, fence=0,
+        pulse=lambda progress: progressed(planned.id, progress), run_command=command, env=env,
     )  # fmt: skip
 
 

@@ -62,7 +62,10 @@ class RunStarted(Event):
     definition: JSON = field(default_factory=dict)
     """The runbook as read (expressions unrendered, so no secret in it), with its file name under "file"."""
     steps: list[JSON] = field(default_factory=list)
-    """The plan, in order: id, uses, summary, check, idempotent, rollback (a kind's name or None)."""
+    """The plan, in order: id, uses, summary, check, idempotent, rollback (a kind's name or None).
+
+    A step with a database of its own has its identity under "target"; None where it did not answer.
+    """
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,6 +14,16 @@ OPEN, CLOSE = "${{", "}}"
 _WHOLE = re.compile(r"\s*\$\{\{((?:(?!\}\}).)*)\}\}\s*", re.DOTALL)
 _ANY = re.compile(r"\$\{\{.*?\}\}", re.DOTALL)
 _LONGEST = 65536
+_WORDS = "for|while|macro|call|set|import|from|include|extends|block|with|filter|do|def|lambda|if|elif|else|raw"
+_STATEMENT = re.compile(rf"\{{%[-+]?\s*({_WORDS})\b")
+"""Jinja's own; after another word `{{%` is somebody else's text, such as a format of curl's or date's."""
+_CLEVER = re.compile(r"\$\{\{.*\b(for|while|macro|import|include|set|def|lambda)\b.*\}\}|:=", re.DOTALL)
+_FOR_SCRIPTS = (
+    "Loops, definitions and imports are for a script: put them into one and run: it. "
+    "A step is repeated for each item of a list by matrix:, and left out by if:."
+)
+COMPUTED = "*"
+"""Stands in a dotted name for what only evaluation gives."""
 
 
 class Variables(dict[str, str]):
@@ -30,7 +40,15 @@ class _Unset(StrictUndefined):
         return str(super()._undefined_message)
 
 
-_jinja = ImmutableSandboxedEnvironment(
+class _Environment(ImmutableSandboxedEnvironment):
+    def getattr(self, obj: Any, attribute: str) -> Any:  # noqa: ANN401 - as in jinja2
+        """`vars.items` is the var of that name, not a method of Python's."""
+        if not isinstance(obj, Mapping):
+            return super().getattr(obj, attribute)
+        return obj[attribute] if attribute in obj else self.undefined(obj=obj, name=attribute)
+
+
+_jinja = _Environment(
     variable_start_string=OPEN,
     variable_end_string=CLOSE,
     # blocks and comments are cleverness for scripts: their marks are made impossible to write
@@ -46,7 +64,15 @@ _jinja.globals.clear()
 
 
 class ExpressionError(ValueError):
-    """An expression cannot be read or has no value; the message says which name."""
+    """An expression cannot be read or has no value; the message says which name.
+
+    Attributes:
+        hint: what to write instead, where that can be said.
+    """
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
 
 
 class _Revealed(Mapping[str, str]):
@@ -71,15 +97,20 @@ def has_expression(value: object) -> bool:
 
 
 def names_in(text: str) -> set[tuple[str, ...]]:
-    """Dotted names that `text` uses, as far as they are written out: `("steps", "backup", "outputs", "path")`.
+    """Dotted names that `text` uses: `("steps", "backup", "outputs", "path")`.
+
+    A part that is not written out, as in `secrets[matrix.tenant]`, is `COMPUTED`.
 
     Raises:
         ExpressionError: the text is not a template that can be read.
     """
+    if statement := _STATEMENT.search(text):
+        raise ExpressionError(f"a runbook has no {{% {statement[1]} %}}", hint=_FOR_SCRIPTS)
     try:
         tree = _jinja.parse(text)
     except TemplateError as error:
-        raise ExpressionError(f"cannot read the expression: {error.message}") from None
+        hint = _FOR_SCRIPTS if _CLEVER.search(text) else "It is a value: names, filters, comparisons, A if B else C."
+        raise ExpressionError(f"cannot read the expression: {error.message}", hint=hint) from None
     found: set[tuple[str, ...]] = set()
     inner: set[int] = set()
     for node in tree.find_all((nodes.Getattr, nodes.Getitem)):
@@ -95,10 +126,10 @@ def names_in(text: str) -> set[tuple[str, ...]]:
 def _dotted(node: nodes.Node) -> tuple[str, ...]:
     if isinstance(node, nodes.Name):
         return (node.name,)
-    if isinstance(node, nodes.Getattr):
-        return (*_dotted(node.node), node.attr)
-    if isinstance(node, nodes.Getitem) and isinstance(node.arg, nodes.Const):
-        return (*_dotted(node.node), str(node.arg.value))
+    if isinstance(node, nodes.Getattr) and (inner := _dotted(node.node)):
+        return (*inner, node.attr)
+    if isinstance(node, nodes.Getitem) and (inner := _dotted(node.node)):
+        return (*inner, str(node.arg.value) if isinstance(node.arg, nodes.Const) else COMPUTED)
     return ()
 
 
@@ -138,7 +169,7 @@ def render_environment(value: str, names: Mapping[str, Any], secrets: Mapping[st
     Raises:
         ExpressionError: see `render`.
     """
-    used = sorted({n[1] for n in names_in(value) if n[0] == "secrets" and len(n) > 1}) if has_expression(value) else []
+    used = sorted({".".join(n[1:]) for n in names_in(value) if n[0] == "secrets"}) if has_expression(value) else []
     result = str(render(value, {**names, "secrets": _Revealed(secrets)}))
     return Secret(result, name="+".join(used)) if used else result
 

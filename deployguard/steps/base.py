@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict
 from deployguard.clock import Clock
 from deployguard.databases import connect
 from deployguard.databases.base import Database
+from deployguard.databases.url import DatabaseUrl, parse_url
 from deployguard.errors import Refused
 from deployguard.journal.home import Home
 from deployguard.journal.state import Watched
@@ -24,7 +25,7 @@ from deployguard.keys.keyring import Keyring
 from deployguard.masking import Masker
 from deployguard.process import Result
 from deployguard.rows.application import Application
-from deployguard.rows.discover import Discovery, discover
+from deployguard.rows.discover import ApplicationDatabase, Discovery, discover
 from deployguard.secret import Secret
 
 JSON = dict[str, Any]
@@ -146,17 +147,35 @@ class Target:
     remembered: dict[str, Any] = field(default_factory=dict, compare=False)
     """What the application said; forgotten before each step that may change its code or packages."""
     elsewhere: Mapping[str, Secrets] = field(default_factory=dict)
+    databases: Mapping[str, str | Secret] = field(default_factory=dict)
+    """URLs of the steps that have a database of their own, by the step's id."""
+    own: bool = False
+    """Whether `database_url` is a step's own, and the application must be told of it."""
 
     @property
     def application(self) -> Application:
         """The Django application.
 
         Raises:
-            Refused: the runbook names none.
+            Refused: the runbook names none, or it stands on another database than the step.
         """
         if self.application_parts is None:
             raise Refused("the runbook names no Django application", hint="Add django: with manage: and python:.")
+        if self.own and "stands on" not in self.remembered:
+            self.remembered["stands on"] = self._require_database(self.application_parts)
         return self.application_parts
+
+    def _require_database(self, application: Application) -> str:
+        """A step that changes another database than it was given would be the worst of all."""
+        found = self.remembered["discovery"] = discover(application)
+        standing = next((d for d in found.databases if d.alias == "default"), None)
+        wanted = parse_url(self.database_url or "")
+        if standing is None or not _is_same(standing, wanted, application.directory, self.project):
+            raise Refused(
+                f"the application stands on {standing.name if standing else 'no database'}, the step on {wanted.shown}",
+                hint="Name the variable that it takes its database's URL from: database_in: under django:.",
+            )
+        return standing.name
 
     def connect(self, *, read_only: bool = False) -> Database:
         """A new connection to the environment's database.
@@ -181,6 +200,14 @@ class Target:
         if not found:
             raise Refused("the runbook names no encryption key", hint="Add one under secrets: and encryption: keys:.")
         return Keyring.from_secrets(found)
+
+
+def _is_same(standing: ApplicationDatabase, wanted: DatabaseUrl, directory: Path, project: Path) -> bool:
+    if wanted.product == "sqlite":
+        return (directory / standing.name).resolve() == (project / wanted.database).resolve()
+    ports = {standing.port, str(wanted.port or "")} - {""}
+    hosts = {wanted.host, *wanted.options.values()}  # a socket's folder is an option: ?host=/run/postgresql
+    return standing.name == wanted.database and standing.host.lower() in hosts and len(ports) <= 1
 
 
 @dataclass(frozen=True)
@@ -254,8 +281,9 @@ class Context:
 
     def discover(self) -> Discovery:
         """The application's encrypted columns, as it said when it was last asked since a step may have changed it."""
+        application = self.target.application  # where the step has a database of its own, this has asked already
         if "discovery" not in self.target.remembered:
-            self.target.remembered["discovery"] = discover(self.target.application)
+            self.target.remembered["discovery"] = discover(application)
         found: Discovery = self.target.remembered["discovery"]
         return found
 
