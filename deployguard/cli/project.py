@@ -13,6 +13,7 @@ from deployguard.errors import Refused, UsageError
 from deployguard.journal.home import NAME, Home, check_home, open_home
 from deployguard.journal.sqlite import SqliteJournal
 from deployguard.journal.state import RunState, fold
+from deployguard.runbook.difference import difference
 from deployguard.runbook.expressions import Variables, render
 from deployguard.runbook.load import LoadedRunbook, load_runbook, runbook_from
 from deployguard.secret import Secret
@@ -114,15 +115,16 @@ def plan_of_run(file: Path, run: RunState, settings: Sequence[str] | None, *, ac
     """
     recorded = recorded_runbook(file, run)
     now = read_runbook(file) if file.exists() and not recorded.derived else recorded
+    refuse_another_project(file, run)
     if now.digest != recorded.digest and not accept:
         raise Refused(
-            f"the runbook has changed since run {run.id} began ({_difference(recorded.data, now.data)})",
+            f"the runbook has changed since run {run.id} began: {difference(recorded.data, now.data)}",
             hint="Put it back, or go on with the new one: 'deployguard deploy --resume --accept-plan'.",
         )
     plan = plan_from(now if accept else recorded, run, settings or ())
     if plan.digest != run.started.plan_digest and not accept:
         raise Refused(
-            f"the plan of run {run.id} is no longer what it was ({_plan_difference(run, plan)})",
+            f"the plan of run {run.id} is no longer what it was: {_plan_difference(run, plan)}",
             hint="Give the same settings and variables as before, or go on with the new plan: "
             "'deployguard deploy --resume --accept-plan'.",
         )
@@ -146,15 +148,30 @@ def plan_from(runbook: LoadedRunbook, run: RunState, settings: Sequence[str] = (
     )  # fmt: skip
 
 
-def _difference(old: dict[str, object], new: dict[str, object]) -> str:
-    changed = sorted(k for k in old.keys() | new.keys() if old.get(k) != new.get(k) and k != "file")
-    return "changed: " + ", ".join(changed)
-
-
 def _plan_difference(run: RunState, plan: Plan) -> str:
     if plan.commit != run.started.commit:
         return f"commit {run.started.commit} before, {plan.commit} now"
-    return "settings or environment variables differ"
+    steps = [[s["id"] for s in run.started.steps], [s.id for s in plan.steps]]
+    if steps[0] != steps[1]:
+        return difference(*({"steps": [{"id": step} for step in each]} for each in steps))
+    before = {k: v for k, v in run.started.settings.items() if k != "selection"}
+    return difference(before, plan.settings) or "the values of environment variables differ"
+
+
+def refuse_another_project(file: Path, run: RunState) -> None:
+    """Refuse a run that another runbook began: in another project's folder its steps would work on the wrong things.
+
+    Raises:
+        Refused: names both.
+    """
+    if not file.exists() or run.started.definition.get("derived"):
+        return
+    here = read_runbook(file).spec.name
+    if here != run.started.name:
+        raise Refused(
+            f"run {run.id} is of the runbook {run.started.name}, and {file} is {here}",
+            hint="Name its own file with -f, stand in its project's folder, or set DEPLOYGUARD_HOME to this one's.",
+        )
 
 
 def some_environment(file: Path, runbook: LoadedRunbook, named: str | None) -> str:

@@ -3,7 +3,7 @@
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
@@ -21,11 +21,12 @@ from deployguard.cli.project import (
     read_runbook,
     recorded_runbook,
     recorded_runs,
+    refuse_another_project,
     reports_folder,
     some_environment,
     target_for,
 )  # fmt: skip
-from deployguard.engine.deploy import EXIT, UNFINISHED, Session, deploy, identity, own_identities, resume, undo
+from deployguard.engine.deploy import EXIT, UNFINISHED, Session, deploy, identity, moved, other_commit, resume, undo
 from deployguard.engine.observe import Several
 from deployguard.engine.plan import Plan, Selection
 from deployguard.engine.stop import Stop
@@ -104,7 +105,10 @@ def go_on(
         raise UsageError("several environments have an unfinished run", hint="Add --env.")
     plan = plan_of_run(file, before, settings, accept=accept)
     target = target_for(file, plan, make=True)
-    _same_target(before, target)
+    if not accept:
+        moved_whole = "If it was moved with all that is in it: 'deployguard deploy --resume --accept-plan'."
+        _same_target(before, target, moved_whole)
+        _same_commit(before, target)
     with open_journal(target.home) as journal, _stop(console) as stop:
         session = Session(
             plan,
@@ -137,6 +141,7 @@ def back(
             f"run {later.id} came after {before.id} in {before.environment}",
             hint=f"Roll back {later.id} first: what came last is undone first.",
         )
+    refuse_another_project(file, before)
     # what ran is what is undone, whatever the file says by now: the new code may have brought a new runbook
     plan = plan_from(recorded_runbook(file, before), before)
     target = target_for(file, plan, make=True)
@@ -198,23 +203,22 @@ def _decisions(given: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def _same_target(before: RunState, target: Target) -> None:
-    recorded = [("", before.started.target), *((s["id"], s.get("target")) for s in before.started.steps)]
-    found = {"": identity(target), **own_identities(target)}
-    for step, then in recorded:
-        now = found.get(step)
-        # a database that was restored answers to the same name on the same server, under another number of its own
-        if then is not None and now is not None and _place(then) != _place(vars(now)):
-            whose = f"step {step}'s" if step else "the environment's"
-            raise Refused(
-                f"run {before.id} was made on {then.get('database')}, but {whose} database is {now.database} now",
-                hint="Give the same database URL as before.",
-            )
+def _same_commit(before: RunState, target: Target) -> None:
+    """The code that a run has brought is the code that it goes on with."""
+    if (head := other_commit(before, target)) is not None:
+        raise Refused(
+            f"run {before.id} has brought commit {before.started.commit}, but {target.directory} is at {head} now",
+            hint="Check that commit out again, or go on with it: 'deployguard deploy --resume --accept-plan'.",
+        )
 
 
-def _place(identity_: Mapping[str, object]) -> tuple[object, object, str]:
-    server = str(identity_.get("server_id")).partition("/")[0]
-    return identity_.get("engine"), identity_.get("database"), server
+def _same_target(before: RunState, target: Target, otherwise: str = "") -> None:
+    for step, then, now in moved(before.started, target):
+        whose = f"step {step}'s" if step else "the environment's"
+        raise Refused(
+            f"run {before.id} was made on {then.get('database')}, but {whose} database is {now.database} now",
+            hint=f"Give the same database URL as before. {otherwise}".rstrip(),
+        )
 
 
 def _conclude(console: Console, session: Session, work: object, *, asked_to_undo: bool = False) -> NoReturn:

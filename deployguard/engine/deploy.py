@@ -33,6 +33,7 @@ from deployguard.journal.lock import EnvironmentLock, about_me
 from deployguard.journal.state import RunState, fold
 from deployguard.process import end_leftover, end_orphans
 from deployguard.steps.base import Target
+from deployguard.working_copy import WorkingCopy
 
 EXIT = {
     "succeeded": 0,
@@ -89,6 +90,32 @@ def own_identities(target: Target) -> dict[str, Identity | None]:
     return {step: identity(replace(target, database_url=url)) for step, url in target.databases.items()}
 
 
+def moved(then: e.RunStarted, target: Target) -> list[tuple[str, Any, Identity]]:
+    """Databases that are others than a run began with: whose (a step's id, "" for the environment's), then, now.
+
+    One that was restored answers to the same name on the same server, under another number of its own;
+    one that does not answer is not said to have moved.
+    """
+    before = {"": then.target, **{s["id"]: s.get("target") for s in then.steps}}
+    now = {"": identity(target), **own_identities(target)}
+    both = [(whose, was, now.get(whose)) for whose, was in before.items()]
+    return [(whose, was, is_) for whose, was, is_ in both if was and is_ and _place(was) != _place(vars(is_))]
+
+
+def _place(identity_: Mapping[str, object]) -> tuple[object, object, str]:
+    server = str(identity_.get("server_id")).partition("/")[0]
+    return identity_.get("engine"), identity_.get("database"), server
+
+
+def other_commit(before: RunState, target: Target) -> str | None:
+    """The commit that is checked out where it is not the one that the run has brought."""
+    brought = any(s.uses == "git.update" and s.state == "succeeded" for s in before.steps.values())
+    if before.started.commit is None or before.rolling_back is not None or not brought:
+        return None
+    head = WorkingCopy(target.directory).head()
+    return head if head != before.started.commit else None
+
+
 def _asked(target: Target, question: Callable[[Database], Answer]) -> Answer | None:
     if target.database_url is None:
         return None
@@ -134,7 +161,7 @@ def deploy(session: Session) -> RunState:
                 f"run {before.id} in {before.environment} is unfinished ({before.state})",
                 hint="Run 'deployguard deploy --resume' to go on with it, or 'deployguard rollback' to undo it.",
             )
-        session.journal.append(run_id, _beginning(session))
+        session.journal.append(run_id, beginning(session))
         run = Run(run_id, session.plan, session.target, session.journal, lock, 0, session.observer, session.stop)
         session.observer.recorded(next(iter(session.journal.records(run_id))))
         return _from_the_checks(run, session)
@@ -229,7 +256,8 @@ def _seen_by_targets(target: Target) -> int:
     return max(_asked(place, lambda database: database.fence()) or 0 for place in places)
 
 
-def _beginning(session: Session) -> e.RunStarted:
+def beginning(session: Session) -> e.RunStarted:
+    """How a run of this plan begins, in this place, now."""
     plan, target = session.plan, session.target
     found, own = identity(target), own_identities(target)
     return e.RunStarted(
@@ -292,8 +320,25 @@ def _check_decisions(run: Run, session: Session) -> None:
 
 
 def _accepted(session: Session, before: RunState) -> dict[str, Any]:
-    old, new = before.started.plan_digest, session.plan.digest
-    return {} if old == new else {"plan": {"before": old, "now": new}}
+    """What a resumed run goes on with where it is not what it began with; {} where it is.
+
+    Raises:
+        Refused: a step that was begun would be lost, and with it its undo.
+    """
+    then, head = before.started, other_commit(before, session.target)
+    code = {"code": {"before": then.commit, "now": head}} if head else {}
+    if session.plan.digest == then.plan_digest and not moved(then, session.target):
+        return code
+    now = beginning(session)
+    uses = {s["id"]: s["uses"] for s in now.steps}
+    for step in before.steps.values():
+        if step.attempts and uses.get(step.id) != step.uses:
+            what = f"is {uses[step.id]} now" if step.id in uses else "is not in the new plan"
+            raise Refused(
+                f"step {step.id} ({step.uses}) was begun, and {what}: nobody would know how to undo it",
+                hint="Put it back as it was; a step that is done is not done again. Or roll back first.",
+            )
+    return {**code, "plan": {"before": then.plan_digest, "now": now.plan_digest}, "beginning": vars(now)}
 
 
 def _carry_on(run: Run, session: Session) -> RunState:

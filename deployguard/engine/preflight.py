@@ -139,6 +139,8 @@ def _why_not(plan: Plan, state: RunState, age: float, within: float) -> str:
         return "was made with another version of the runbook"
     if state.started.commit != plan.commit:
         return f"brought another commit ({(state.started.commit or 'none')[:12]})"
+    if state.accepted:
+        return "went on with another plan than it began with"
     if state.started.settings.get("selection"):
         return "left out some of the steps"
     return f"is {spell(age)} old, more than {spell(within)}" if age > within else ""

@@ -289,7 +289,7 @@ class RunResumed(Event):
     actor: str
     host: str
     accepted: JSON = field(default_factory=dict)
-    """What `--accept-plan` let pass: digests before and now."""
+    """What `--accept-plan` let pass: digests of the plan, and commits, before and now; the "beginning" as it is now."""
 
 
 @dataclass(frozen=True, kw_only=True)

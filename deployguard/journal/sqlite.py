@@ -22,6 +22,7 @@ from pathlib import Path
 from deployguard.errors import Damaged, DeployguardError, LeaseLost, NotRecorded
 from deployguard.journal.base import Record
 from deployguard.journal.events import Event, LeaseTaken
+from deployguard.journal.lock import without_locks
 from deployguard.secret import Secret
 
 FORMAT = "1"
@@ -35,6 +36,9 @@ CREATE TABLE IF NOT EXISTS events (
 _INSPECT = (
     "Run 'deployguard runs --inspect' to read what can be read; restore the file from its own backup if you have one."
 )
+
+
+_NO_LOCKS = frozenset({"SQLITE_IOERR_LOCK", "SQLITE_IOERR_RDLOCK", "SQLITE_IOERR_SHMLOCK", "SQLITE_IOERR_SHMMAP"})
 
 
 class SqliteJournal:
@@ -101,6 +105,8 @@ class SqliteJournal:
 
     def _unreadable(self, error: sqlite3.Error) -> DeployguardError:
         code = getattr(error, "sqlite_errorname", "")
+        if code in _NO_LOCKS:
+            return without_locks(self._path.parent)
         if code.startswith(("SQLITE_IOERR", "SQLITE_FULL", "SQLITE_CANTOPEN", "SQLITE_BUSY", "SQLITE_READONLY")):
             return self._not_written(code)
         return Damaged(f"the journal {self._path} cannot be read ({code or type(error).__name__})", hint=_INSPECT)

@@ -116,11 +116,17 @@ class Watched:
 
 @dataclass(frozen=True)
 class RunState:
-    """What the record says of one run."""
+    """What the record says of one run.
+
+    Attributes:
+        started: how it began; with the plan that a person has accepted since, where one has.
+        accepted: whether a person has let it go on with anything else than it began with.
+    """
 
     id: str
     started: e.RunStarted
     at: str
+    accepted: bool = False
     state: str = "running"
     reason: str = ""
     ended: str | None = None
@@ -190,7 +196,7 @@ def _apply(run: RunState, record: Record) -> RunState:  # noqa: C901 - one arm p
             # resumed before it took its lease, a run checks again: the newest verdict counts
             return replace(run, checks=(*(c for c in run.checks if c.check != event.check), event))
         case e.RunResumed():
-            return replace(run, state="running", reason="", ended=None, waiting_for=())
+            return replace(_agreed(run, event), state="running", reason="", ended=None, waiting_for=())
         case e.RunFinished():
             return replace(run, state=event.state, reason=event.reason, ended=record.at)
         case e.RollbackStarted():
@@ -206,6 +212,18 @@ def _apply(run: RunState, record: Record) -> RunState:  # noqa: C901 - one arm p
         case e.StepWaiting():
             run = replace(run, waiting_for=(*run.waiting_for, event))
     return _apply_to_step(run, record)
+
+
+_AGREED = ("runbook_digest", "plan_digest", "commit", "target", "settings", "definition", "steps")
+
+
+def _agreed(run: RunState, event: e.RunResumed) -> RunState:
+    run, now = replace(run, accepted=run.accepted or bool(event.accepted)), event.accepted.get("beginning")
+    if now is None:
+        return run
+    started = replace(run.started, **{name: now[name] for name in _AGREED})
+    steps = {s["id"]: run.steps.get(s["id"]) or StepState(id=s["id"], uses=s["uses"]) for s in started.steps}
+    return replace(run, started=started, steps=steps)
 
 
 def _looked(watched: Watched, record: Record, event: e.Sampled) -> Watched:

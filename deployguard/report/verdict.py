@@ -140,7 +140,8 @@ def departures(history: History) -> Iterator[Prose]:
                 why = f"Reason given: {taken.why}" if taken.why else "No reason was given."
                 yield (*say(f"{{}} {said} {{}} at {clock(record.at)}. ", taken.who, taken.step), why)
             case e.RunResumed(accepted=accepted, actor=actor) if accepted:
-                yield say(f"{{}} resumed with another plan than was begun, at {clock(record.at)}.", actor)
+                other = "plan than was begun" if "plan" in accepted else "commit than the run had brought"
+                yield say(f"{{}} resumed with another {other}, at {clock(record.at)}.", actor)
     for words, steps in (history.state.started.settings.get("selection") or {}).items():
         if steps:
             yield say("Not the whole runbook was run: {}.", f"--{words} {_joined(steps)}")
