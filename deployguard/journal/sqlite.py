@@ -15,7 +15,7 @@ import os
 import sqlite3
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -127,11 +127,13 @@ class SqliteJournal:
                 about = dict(self._connection.execute("SELECT name, value FROM about"))
         except sqlite3.Error as error:
             raise self._unreadable(error) from error
-        if about.get("format") != FORMAT or "id" not in about:
+        if about.get("format") != FORMAT:
             raise Damaged(
                 f"the journal {self._path} has format {about.get('format')}, this deployguard writes {FORMAT}",
                 hint="Use the deployguard that wrote it, or set DEPLOYGUARD_HOME to begin a new one.",
             )
+        if not isinstance(about.get("id"), str):
+            raise Damaged(f"the journal {self._path} does not say which one it is", hint=_INSPECT)
         self._digest = self._link(b"", b"deployguard journal", about["id"].encode())
 
     def _link(self, previous: bytes, *parts: bytes) -> bytes:
@@ -370,7 +372,8 @@ def open_readable(path: Path) -> Iterator[tuple[int, str, str, str, bool]]:
             if (source := Path(f"{path}{suffix}")).exists():
                 shutil.copyfile(source, f"{copy}{suffix}")
         try:
-            yield from _read_all(sqlite3.connect(copy))
+            with closing(sqlite3.connect(copy)) as connection:
+                yield from _read_all(connection)
         except (sqlite3.Error, UnicodeDecodeError):
             return
 
@@ -378,7 +381,7 @@ def open_readable(path: Path) -> Iterator[tuple[int, str, str, str, bool]]:
 def _read_all(connection: sqlite3.Connection) -> Iterator[tuple[int, str, str, str, bool]]:
     about = dict(connection.execute("SELECT name, value FROM about"))
     digest = hashlib.sha256(
-        b"".join(len(p).to_bytes(8, "big") + p for p in (b"deployguard journal", about.get("id", "").encode()))
+        b"".join(len(p).to_bytes(8, "big") + p for p in (b"deployguard journal", str(about.get("id")).encode()))
     ).digest()
     trusted = True
     expected = 1

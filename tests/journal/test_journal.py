@@ -5,6 +5,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 
 import pytest
 
@@ -175,6 +176,7 @@ def test_a_note_that_is_torn_twice_leaves_the_one_before_it(path):
 
 def outcome_of(path, expected):
     """`same` when every record is there, `refused`, or the exception that must never be."""
+    list(open_readable(path))  # whatever the damage, it reads what it can
     try:
         journal = SqliteJournal(path)
         try:
@@ -242,6 +244,44 @@ def test_every_damaged_byte_is_refused_or_says_the_same(tmp_path, damage):
     outcomes = [(label, outcome_of(path, expected)) for label, path, expected in damaged_copies(tmp_path, damage)]
 
     assert [o for o in outcomes if o[1] not in {"same", "refused"}] == []
+
+
+def test_what_says_whose_journal_it_is_may_be_spoilt_in_any_byte(tmp_path):
+    write_some(tmp_path / "journal.db")
+    content = (tmp_path / "journal.db").read_bytes()
+    with closing(sqlite3.connect(tmp_path / "journal.db")) as raw:
+        expected = [row[:2] for row in raw.execute("SELECT seq, run FROM events")]
+        [[page]] = raw.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'about'")
+        [[size]] = raw.execute("PRAGMA page_size")
+    begin = (page - 1) * size
+    outcomes = set()
+    for at in (begin + n for n in range(size) if content[begin + n]):
+        for value in (0, 1, 7, 8, 12, 13, 14, 255, content[at] ^ 1, content[at] ^ 0x80):
+            copy = tmp_path / "copy"
+            shutil.rmtree(copy, ignore_errors=True)
+            copy.mkdir()
+            shutil.copy(tmp_path / "journal.head", copy)
+            (copy / "journal.db").write_bytes(content[:at] + bytes([value]) + content[at + 1 :])
+            list(open_readable(copy / "journal.db"))
+            try:
+                journal = SqliteJournal(copy / "journal.db")
+                assert [(r.seq, r.run) for r in journal.records()] == expected
+                journal.close()
+                outcomes.add("same")
+            except Damaged:
+                outcomes.add("refused")
+
+    assert outcomes == {"same", "refused"}
+
+
+def test_a_journal_in_another_ones_place_is_refused(path, tmp_path):
+    write_some(path)
+    (tmp_path / "theirs").mkdir()
+    write_some(tmp_path / "theirs/journal.db", events=20)
+    shutil.copyfile(tmp_path / "theirs/journal.db", path)
+
+    with pytest.raises(Damaged, match=r"event 8 of the journal .* is not the one recorded"):
+        SqliteJournal(path)
 
 
 def test_what_was_appended_survives_the_death_of_the_writer(path):
