@@ -22,6 +22,7 @@ from pathlib import Path
 from deployguard.errors import Damaged, DeployguardError, LeaseLost, NotRecorded
 from deployguard.journal.base import Record
 from deployguard.journal.events import Event, LeaseTaken
+from deployguard.journal.home import sync_folder
 from deployguard.journal.lock import without_locks
 from deployguard.secret import Secret
 
@@ -97,7 +98,7 @@ class SqliteJournal:
     def _create(self, path: Path) -> None:
         try:
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
         except FileExistsError:
             return  # another process was faster; SQLite sorts out the rest
         except OSError as error:
@@ -347,14 +348,6 @@ class _immediate:  # noqa: N801 - reads as a statement: with _immediate(connecti
             self._connection.execute("COMMIT")
         elif self._connection.in_transaction:
             self._connection.execute("ROLLBACK")
-
-
-def _sync_folder(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def open_readable(path: Path) -> Iterator[tuple[int, str, str, str, bool]]:

@@ -2,10 +2,12 @@
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -99,6 +101,19 @@ def test_a_condition_decides_for_each_item(project):
     run = project.write({**matrix(), "if": "matrix.item != 'b'"}).deploy()
 
     assert states(run) == {"work[a]": "succeeded", "work[b]": "skipped", "work[c]": "succeeded"}
+
+
+def test_the_lease_is_newer_than_what_any_items_database_has_seen(project):
+    for item, fence in (("a", 7), ("b", 41)):
+        with closing(sqlite3.connect(project.folder / f"{item}.db")) as database, database:
+            database.execute(
+                "CREATE TABLE deployguard_fence (id INTEGER PRIMARY KEY CHECK (id = 1), fence INTEGER NOT NULL)"
+            )
+            database.execute("INSERT INTO deployguard_fence VALUES (1, ?)", [fence])
+
+    project.write(matrix(items=("a", "b"), database="sqlite:///${{ matrix.item }}.db")).deploy()
+
+    assert [taken.fence for taken in project.recorded(e.LeaseTaken)] == [42]
 
 
 # -- one item fails

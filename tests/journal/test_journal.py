@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -304,3 +305,44 @@ for n in range(100):
 
     assert done.returncode == -9
     assert len(list(SqliteJournal(path).records())) == 52
+
+
+FAILS_ONCE = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {faults!r})
+import faulty
+from deployguard.errors import NotRecorded
+from deployguard.journal import events as e
+from deployguard.journal.sqlite import SqliteJournal
+
+class Once(faulty.Disk):
+    armed = False
+    def act(self, name, write_half):
+        fails, self.armed = self.armed and name.startswith("sync"), self.armed and not name.startswith("sync")
+        return 5 if fails else None
+
+disk = Once()
+faulty.Installed(disk)
+journal = SqliteJournal(Path({path!r}))
+journal.append("r1", e.RunStarted(environment="s", name="n", runbook_digest="", plan_digest="", commit=None, target=None, actor="", host="", version="", steps=[{{"id": "a", "uses": "run"}}]))
+disk.armed = True
+for number in range(3):
+    try:
+        journal.append("r1", e.StepSkipped(step="a", reason=str(number)))
+        print("recorded")
+    except NotRecorded as error:
+        print("refused")
+"""
+
+
+def test_a_sync_that_failed_is_not_tried_again(path):
+    """The kernel may drop what it could not write and call the next sync a success (PostgreSQL's fsync surprise)."""
+    script = FAILS_ONCE.format(path=str(path), faults=str(Path(__file__).parents[1] / "faults"))
+
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+
+    assert done.stdout.split() == ["refused"] * 3, done.stderr
+    journal = SqliteJournal(path)
+    journal.append("r1", e.StepSkipped(step="a", reason="opened anew, it goes on from what is there"))
+    journal.close()
