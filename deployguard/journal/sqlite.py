@@ -108,7 +108,9 @@ class SqliteJournal:
         code = getattr(error, "sqlite_errorname", "")
         if code in _NO_LOCKS:
             return without_locks(self._path.parent)
-        if code.startswith(("SQLITE_IOERR", "SQLITE_FULL", "SQLITE_CANTOPEN", "SQLITE_BUSY", "SQLITE_READONLY")):
+        if code == "SQLITE_READONLY" and os.access(self._path, os.W_OK):
+            code += ": a form that is not ours"  # the file says so itself
+        elif code.startswith(("SQLITE_IOERR", "SQLITE_FULL", "SQLITE_CANTOPEN", "SQLITE_BUSY", "SQLITE_READONLY")):
             return self._not_written(code)
         return Damaged(f"the journal {self._path} cannot be read ({code or type(error).__name__})", hint=_INSPECT)
 
