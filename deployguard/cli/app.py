@@ -83,6 +83,8 @@ _register()
 
 def main() -> None:
     """Entry point of the program."""
+    # pydantic would look through every installed package for plugins, and let them into what is read and checked
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     _take_what_is_closed()
     try:
         app()

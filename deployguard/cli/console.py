@@ -12,7 +12,10 @@ from deployguard.errors import DeployguardError, Problem, RunbookError
 from deployguard.visible import visible
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from deployguard.journal.base import Record
+    from deployguard.journal.state import RunState
     from deployguard.steps.base import Progress
 
 _COLOURS = {"pass": "32", "warn": "33", "fail": "31", "skip": "2"}
@@ -179,6 +182,27 @@ def problem_json(problem: Problem) -> dict[str, Any]:
     return {
         "id": "runbook", "uses": "runbook", "status": "fail", "summary": problem.message, "hint": problem.hint,
         "file": str(problem.file), "line": problem.line, "column": problem.column,
+    }  # fmt: skip
+
+
+def run_json(state: "RunState", paths: "Sequence[Path]") -> dict[str, object]:
+    """A run as scripts see it."""
+    return {
+        "run": state.id, "environment": state.environment, "state": state.state, "reason": state.reason,
+        "started": state.at, "ended": state.ended, "commit": state.started.commit,
+        "checks": [
+            {"id": c.check, "uses": c.uses, "status": c.status, "summary": c.summary, "hint": c.hint}
+            for c in state.checks
+        ],
+        "steps": [
+            {
+                "id": s.id, "uses": s.uses, "state": s.state, "attempts": s.attempts, "started": s.started,
+                "ended": s.ended, "summary": s.summary,
+            }
+            for s in state.steps.values()
+        ],
+        "waiting_for": [{"step": w.step, "reason": w.reason, "until": w.until} for w in state.waiting_for],
+        "reports": [str(p) for p in paths],
     }  # fmt: skip
 
 

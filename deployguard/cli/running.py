@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import typer
 
-from deployguard.cli.console import Console, Watcher
+from deployguard.cli.console import Console, Watcher, run_json
 from deployguard.cli.plan import show_plan
 from deployguard.cli.project import (
     open_journal,
@@ -26,7 +26,8 @@ from deployguard.cli.project import (
     some_environment,
     target_for,
 )  # fmt: skip
-from deployguard.engine.deploy import EXIT, UNFINISHED, Session, deploy, identity, moved, other_commit, resume, undo
+from deployguard.engine.deploy import EXIT, UNFINISHED, Session, deploy, resume, undo
+from deployguard.engine.identity import identity, moved, other_commit
 from deployguard.engine.observe import Several
 from deployguard.engine.plan import Plan, Selection
 from deployguard.engine.stop import Stop
@@ -305,24 +306,3 @@ def _say_end(console: Console, state: RunState, paths: Sequence[Path]) -> None:
     }.get(state.state)
     if follow:
         console.line(f"next         {follow}")
-
-
-def run_json(state: RunState, paths: Sequence[Path]) -> dict[str, object]:
-    """A run as scripts see it."""
-    return {
-        "run": state.id, "environment": state.environment, "state": state.state, "reason": state.reason,
-        "started": state.at, "ended": state.ended, "commit": state.started.commit,
-        "checks": [
-            {"id": c.check, "uses": c.uses, "status": c.status, "summary": c.summary, "hint": c.hint}
-            for c in state.checks
-        ],
-        "steps": [
-            {
-                "id": s.id, "uses": s.uses, "state": s.state, "attempts": s.attempts, "started": s.started,
-                "ended": s.ended, "summary": s.summary,
-            }
-            for s in state.steps.values()
-        ],
-        "waiting_for": [{"step": w.step, "reason": w.reason, "until": w.until} for w in state.waiting_for],
-        "reports": [str(p) for p in paths],
-    }  # fmt: skip

@@ -3,21 +3,20 @@
 import os
 import pwd
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from importlib.metadata import version
-from typing import Any, TypeVar
+from typing import Any
 
-from deployguard.databases.base import Database, Identity
 from deployguard.engine.execute import Run, execute_steps
+from deployguard.engine.identity import identity, moved, other_commit, own_identities, seen_by
 from deployguard.engine.observe import Nobody, Observer
 from deployguard.engine.plan import Plan
 from deployguard.engine.preflight import run_checks
 from deployguard.engine.rollback import roll_back, steps_to_undo
 from deployguard.engine.stop import Stop
 from deployguard.errors import (
-    DeployguardError,
     Interrupted,
     LeaseLost,
     NeedsPerson,
@@ -33,7 +32,6 @@ from deployguard.journal.lock import EnvironmentLock, about_me
 from deployguard.journal.state import RunState, fold
 from deployguard.process import end_leftover, end_orphans
 from deployguard.steps.base import Target
-from deployguard.working_copy import WorkingCopy
 
 EXIT = {
     "succeeded": 0,
@@ -45,8 +43,6 @@ EXIT = {
     "interrupted": 7,
 }
 """Exit code of a deploy by the state the run ended in."""
-
-Answer = TypeVar("Answer")
 
 UNFINISHED = frozenset({"running", "waiting", "interrupted", "failed", "rollback_incomplete"})
 
@@ -78,55 +74,6 @@ class Session:
     """Whether a monitor looks once and then waits for the next visit."""
     ask: Any = None
     """Called with a question when on_failure is `ask`; answers rollback or stop. None: nobody is there."""
-
-
-def identity(target: Target) -> Identity | None:
-    """Which database this is, asked of the database itself; None where there is none to ask."""
-    return _asked(target, lambda database: database.identity())
-
-
-def own_identities(target: Target) -> dict[str, Identity | None]:
-    """Which databases the steps have that have their own, by the step's id; None where none answers."""
-    return {step: identity(replace(target, database_url=url)) for step, url in target.databases.items()}
-
-
-def moved(then: e.RunStarted, target: Target) -> list[tuple[str, Any, Identity]]:
-    """Databases that are others than a run began with: whose (a step's id, "" for the environment's), then, now.
-
-    One that was restored answers to the same name on the same server, under another number of its own;
-    one that does not answer is not said to have moved.
-    """
-    before = {"": then.target, **{s["id"]: s.get("target") for s in then.steps}}
-    now = {"": identity(target), **own_identities(target)}
-    both = [(whose, was, now.get(whose)) for whose, was in before.items()]
-    return [(whose, was, is_) for whose, was, is_ in both if was and is_ and _place(was) != _place(vars(is_))]
-
-
-def _place(identity_: Mapping[str, object]) -> tuple[object, object, str]:
-    server = str(identity_.get("server_id")).partition("/")[0]
-    return identity_.get("engine"), identity_.get("database"), server
-
-
-def other_commit(before: RunState, target: Target) -> str | None:
-    """The commit that is checked out where it is not the one that the run has brought."""
-    brought = any(s.uses == "git.update" and s.state == "succeeded" for s in before.steps.values())
-    if before.started.commit is None or before.rolling_back is not None or not brought:
-        return None
-    head = WorkingCopy(target.directory).head()
-    return head if head != before.started.commit else None
-
-
-def _asked(target: Target, question: Callable[[Database], Answer]) -> Answer | None:
-    if target.database_url is None:
-        return None
-    try:
-        database = target.connect(read_only=True)
-    except DeployguardError:
-        return None
-    try:
-        return question(database)
-    finally:
-        database.close()
 
 
 def latest(journal: Journal, environment: str) -> RunState | None:
@@ -246,14 +193,8 @@ def _held(session: Session, run_id: str) -> Iterator[EnvironmentLock]:
 
 
 def _take_lease(run: Run) -> None:
-    run.fence = run.journal.take_lease(run.id, run.target.environment, at_least=_seen_by_targets(run.target) + 1)
+    run.fence = run.journal.take_lease(run.id, run.target.environment, at_least=seen_by(run.target) + 1)
     run.learn(list(run.journal.records(run.id))[-1])
-
-
-def _seen_by_targets(target: Target) -> int:
-    # a database may have served another journal: the newest fence of each counts too
-    places = [target, *(replace(target, database_url=url) for url in target.databases.values())]
-    return max(_asked(place, lambda database: database.fence()) or 0 for place in places)
 
 
 def beginning(session: Session) -> e.RunStarted:

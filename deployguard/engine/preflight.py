@@ -5,16 +5,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deployguard.engine.plan import Plan, PlannedStep
 from deployguard.engine.target import target_of, variables_of, working_folder
 from deployguard.errors import DeployguardError, Interrupted, StepTimedOut
-from deployguard.journal.state import RunState
 from deployguard.process import Result, base_environment, run
 from deployguard.runbook.quantities import spell
 from deployguard.secret import Secret
 from deployguard.steps.base import Context, Outcome, Progress, Target
+
+if TYPE_CHECKING:
+    from deployguard.journal.state import RunState
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Verdict:
 def run_checks(
     plan: Plan,
     target: Target,
-    runs: Iterable[RunState],
+    runs: "Iterable[RunState]",
     progressed: Callable[[str, Progress], None] = lambda *_: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Verdict]:
@@ -109,7 +111,7 @@ def read_only_context(
     )  # fmt: skip
 
 
-def _promotion(plan: Plan, source: str, runs: list[RunState], now: datetime, line: int) -> Verdict:
+def _promotion(plan: Plan, source: str, runs: "list[RunState]", now: datetime, line: int) -> Verdict:
     """Whether the same change succeeded where it must succeed first: asked of the journal, not claimed."""
     within = plan.target.requires.within
     reason = f"the journal has no run in {source}"
@@ -132,7 +134,7 @@ def _promotion(plan: Plan, source: str, runs: list[RunState], now: datetime, lin
     return Verdict("promotion", "promotion", "fail", f"not promoted from {source}: {reason}", hint, line)
 
 
-def _why_not(plan: Plan, state: RunState, age: float, within: float) -> str:
+def _why_not(plan: Plan, state: "RunState", age: float, within: float) -> str:
     if state.state != "succeeded":
         return f"ended as {state.state}"
     if state.started.runbook_digest != plan.runbook.digest:

@@ -4,19 +4,21 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deployguard.clock import Clock
 from deployguard.engine.plan import Plan, PlannedStep, known_names
 from deployguard.errors import Refused, RunbookError, UsageError
 from deployguard.journal.home import Home
 from deployguard.masking import Masker
-from deployguard.rows.application import Application
 from deployguard.runbook.expressions import ExpressionError, render, render_environment
 from deployguard.runbook.load import LoadedRunbook
 from deployguard.secret import Secret
 from deployguard.secret_sources import SOURCES
 from deployguard.steps.base import Secrets, Target
+
+if TYPE_CHECKING:
+    from deployguard.rows.application import Application
 
 Variables = dict[str, str | Secret]
 
@@ -212,10 +214,12 @@ class Fetching(Mapping[str, Secret]):
         return len(self._secrets.fetchers)
 
 
-def _application(plan: Plan, directory: Path, known: Mapping[str, Secret]) -> Application | None:
+def _application(plan: Plan, directory: Path, known: Mapping[str, Secret]) -> "Application | None":
     django = plan.runbook.spec.django
     if django is None:
         return None
+    from deployguard.rows.application import Application
+
     return Application(
         python=directory / str(_rendered(plan, django.python, "python")),
         manage=directory / str(_rendered(plan, django.manage, "manage")),

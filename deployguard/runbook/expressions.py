@@ -1,18 +1,13 @@
-"""`${{ … }}`: Jinja2, sandboxed and strict. Undefined names are errors, data is never a template."""
+"""`${{ … }}`: evaluated once, strictly. Undefined names are errors, data is never a template."""
 
 import re
 from collections.abc import Mapping
 from typing import Any
 
-from jinja2 import StrictUndefined, TemplateError, UndefinedError, nodes
-from jinja2.exceptions import SecurityError
-from jinja2.sandbox import ImmutableSandboxedEnvironment
-
 from deployguard.secret import Secret
 
 OPEN, CLOSE = "${{", "}}"
-_WHOLE = re.compile(r"\s*\$\{\{((?:(?!\}\}).)*)\}\}\s*", re.DOTALL)
-_ANY = re.compile(r"\$\{\{.*?\}\}", re.DOTALL)
+ANY = re.compile(r"\$\{\{.*?\}\}", re.DOTALL)
 _LONGEST = 65536
 _WORDS = "for|while|macro|call|set|import|from|include|extends|block|with|filter|do|def|lambda|if|elif|else|raw"
 _STATEMENT = re.compile(rf"\{{%[-+]?\s*({_WORDS})\b")
@@ -28,39 +23,6 @@ COMPUTED = "*"
 
 class Variables(dict[str, str]):
     """Environment variables, under the name `env`: one that is not set is called by its name."""
-
-
-class _Unset(StrictUndefined):
-    __slots__ = ()
-
-    @property
-    def _undefined_message(self) -> str:
-        if isinstance(self._undefined_obj, Variables):
-            return f"the environment variable {self._undefined_name} is not set"
-        return str(super()._undefined_message)
-
-
-class _Environment(ImmutableSandboxedEnvironment):
-    def getattr(self, obj: Any, attribute: str) -> Any:  # noqa: ANN401 - as in jinja2
-        """`vars.items` is the var of that name, not a method of Python's."""
-        if not isinstance(obj, Mapping):
-            return super().getattr(obj, attribute)
-        return obj[attribute] if attribute in obj else self.undefined(obj=obj, name=attribute)
-
-
-_jinja = _Environment(
-    variable_start_string=OPEN,
-    variable_end_string=CLOSE,
-    # blocks and comments are cleverness for scripts: their marks are made impossible to write
-    block_start_string="\0%",
-    block_end_string="%\0",
-    comment_start_string="\0#",
-    comment_end_string="#\0",
-    undefined=_Unset,
-    autoescape=False,
-    keep_trailing_newline=True,
-)
-_jinja.globals.clear()
 
 
 class ExpressionError(ValueError):
@@ -106,31 +68,13 @@ def names_in(text: str) -> set[tuple[str, ...]]:
     """
     if statement := _STATEMENT.search(text):
         raise ExpressionError(f"a runbook has no {{% {statement[1]} %}}", hint=_FOR_SCRIPTS)
+    from deployguard.runbook.sandbox import names_of
+
     try:
-        tree = _jinja.parse(text)
-    except TemplateError as error:
+        return names_of(text)
+    except ExpressionError as error:
         hint = _FOR_SCRIPTS if _CLEVER.search(text) else "It is a value: names, filters, comparisons, A if B else C."
-        raise ExpressionError(f"cannot read the expression: {error.message}", hint=hint) from None
-    found: set[tuple[str, ...]] = set()
-    inner: set[int] = set()
-    for node in tree.find_all((nodes.Getattr, nodes.Getitem)):
-        assert isinstance(node, (nodes.Getattr, nodes.Getitem)), "that is what was looked for"  # noqa: S101
-        if isinstance(node.node, (nodes.Getattr, nodes.Getitem, nodes.Name)):
-            inner.add(id(node.node))
-    for name in tree.find_all((nodes.Getattr, nodes.Getitem, nodes.Name)):
-        if id(name) not in inner and (parts := _dotted(name)):
-            found.add(parts)
-    return found
-
-
-def _dotted(node: nodes.Node) -> tuple[str, ...]:
-    if isinstance(node, nodes.Name):
-        return (node.name,)
-    if isinstance(node, nodes.Getattr) and (inner := _dotted(node.node)):
-        return (*inner, node.attr)
-    if isinstance(node, nodes.Getitem) and (inner := _dotted(node.node)):
-        return (*inner, str(node.arg.value) if isinstance(node.arg, nodes.Const) else COMPUTED)
-    return ()
+        raise ExpressionError(str(error), hint=hint) from None
 
 
 def render(value: Any, names: Mapping[str, Any]) -> Any:  # noqa: ANN401 - any YAML value in, the same shape out
@@ -147,17 +91,9 @@ def render(value: Any, names: Mapping[str, Any]) -> Any:  # noqa: ANN401 - any Y
         return [render(item, names) for item in value]
     if not has_expression(value):
         return value
-    try:
-        if (whole := _WHOLE.fullmatch(value)) and len(_ANY.findall(value)) == 1:
-            result = _jinja.compile_expression(whole[1], undefined_to_none=False)(**names)
-            if isinstance(result, StrictUndefined):
-                str(result)  # raises with the name
-        else:
-            result = _jinja.from_string(value).render(**names)
-    except UndefinedError as error:
-        raise ExpressionError(f"{error.message}") from None
-    except (SecurityError, TemplateError, ArithmeticError, LookupError, TypeError, ValueError) as error:
-        raise ExpressionError(f"cannot evaluate the expression ({type(error).__name__})") from None
+    from deployguard.runbook.sandbox import evaluate
+
+    result = evaluate(value, names)
     if isinstance(result, str) and len(result) > _LONGEST:
         raise ExpressionError(f"the expression's value is longer than {_LONGEST} characters")
     return result
@@ -190,5 +126,5 @@ def split_words(text: str) -> list[str]:
         held.append(match[0])
         return f"\ue000{len(held) - 1}\ue001"
 
-    words = shlex.split(_ANY.sub(hold, text))
+    words = shlex.split(ANY.sub(hold, text))
     return [re.sub("\ue000(\\d+)\ue001", lambda m: held[int(m[1])], word) for word in words]
