@@ -52,12 +52,14 @@ app = typer.Typer(
 
 def _register() -> None:
     from deployguard.cli import (
+        abort,
         approve,
         backup,
         check,
         data,
         deploy,
         keys,
+        logs,
         plan,
         preflight,
         report,
@@ -69,7 +71,7 @@ def _register() -> None:
         watch,
     )  # fmt: skip
 
-    for module in (check, schema, preflight, plan, deploy, rollback, runs, show, watch, report, version):
+    for module in (check, schema, preflight, plan, deploy, rollback, abort, runs, show, logs, watch, report, version):
         app.command(module.__name__.rpartition(".")[2])(module.command)
     app.command()(approve.approve)
     app.command()(approve.reject)

@@ -43,6 +43,11 @@ class Console:
         self.end_progress()
         print(text, file=self.stream, flush=True)
 
+    def text(self, text: str) -> None:
+        """Text as it stands, with the line breaks that it has."""
+        self.end_progress()
+        print(text, end="", file=self.stream, flush=True)
+
     def status(self, word: str, name: str, text: str = "", *, seconds: float | None = None) -> None:
         """A status word, what it is about, and a sentence."""
         self._under_way.pop(name, None)

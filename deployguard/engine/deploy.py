@@ -3,7 +3,7 @@
 import os
 import pwd
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -27,7 +27,7 @@ from deployguard.errors import (
     Waiting,
 )
 from deployguard.journal import events as e
-from deployguard.journal.base import Journal
+from deployguard.journal.base import Journal, Record
 from deployguard.journal.lock import EnvironmentLock, about_me
 from deployguard.journal.state import RunState, fold
 from deployguard.process import end_leftover, end_orphans
@@ -106,7 +106,8 @@ def deploy(session: Session) -> RunState:
         if before is not None:
             raise Refused(
                 f"run {before.id} in {before.environment} is unfinished ({before.state})",
-                hint="Run 'deployguard deploy --resume' to go on with it, or 'deployguard rollback' to undo it.",
+                hint="Run 'deployguard deploy --resume' to go on with it, 'deployguard rollback' to undo it, "
+                f"or 'deployguard abort {before.id}' to leave it as it is.",
             )
         session.journal.append(run_id, beginning(session))
         run = Run(run_id, session.plan, session.target, session.journal, lock, 0, session.observer, session.stop)
@@ -173,16 +174,20 @@ def _from_the_checks(run: Run, session: Session) -> RunState:
 
 def _clean_up(run: Run) -> None:
     """End what a dead engine left running, and put on record which steps it left unfinished."""
-    here = os.uname().nodename
-    for record in run.journal.records(run.id):
+    for event in end_leftovers(run.journal.records(run.id), run.state, os.uname().nodename):
+        run.record(event)
+
+
+def end_leftovers(records: Iterable[Record], state: RunState, here: str) -> list[e.StepInterrupted]:
+    """End what a dead engine left running on this machine; the steps that it left unfinished."""
+    for record in records:
         if isinstance(record.event, e.LeaseTaken) and record.event.host == here:
             end_orphans(record.event.pid, record.event.pid_started, grace=10.0)
-    for step in [s for s in run.state.steps.values() if s.state == "running" or s.process is not None]:
+    for step in state.steps.values():
         if step.process is not None:
             end_leftover(*step.process, grace=10.0)
-        if step.state == "running":
-            reason = "found unfinished: the process that ran it is gone"
-            run.record(e.StepInterrupted(step=step.id, reason=reason))
+    reason = "found unfinished: the process that ran it is gone"
+    return [e.StepInterrupted(step=s.id, reason=reason) for s in state.steps.values() if s.state == "running"]
 
 
 @contextmanager

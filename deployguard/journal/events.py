@@ -297,5 +297,5 @@ class RunFinished(Event):
     """The run stopped with an outcome; `state.py` says which may be followed by `RunResumed`."""
 
     state: str
-    """succeeded, failed, rolled_back, rollback_incomplete, waiting, interrupted or refused."""
+    """succeeded, failed, rolled_back, rollback_incomplete, waiting, interrupted, refused or aborted."""
     reason: str = ""

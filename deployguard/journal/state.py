@@ -43,9 +43,6 @@ ALLOWED: dict[str, frozenset[str]] = {
     "stuck": frozenset({"compensating", "compensated", "stuck"}),
 }
 
-ENDED = frozenset({"succeeded", "rolled_back", "failed", "refused"})
-"""States of a run that nothing can be added to, except a rollback."""
-
 
 @dataclass(frozen=True)
 class StepState:
@@ -149,6 +146,12 @@ class RunState:
         """Name of the environment the run acts on."""
         return self.started.environment
 
+    @property
+    def in_place(self) -> tuple[str, ...]:
+        """Ids of the steps that may have changed something which is not undone."""
+        looks = {s["id"] for s in self.started.steps if s.get("check")}
+        return tuple(s.id for s in self.steps.values() if s.to_undo and s.id not in looks)
+
 
 def fold(records: Iterable[Record]) -> dict[str, RunState]:
     """All runs of a journal, in the order they began.
@@ -198,7 +201,8 @@ def _apply(run: RunState, record: Record) -> RunState:  # noqa: C901 - one arm p
         case e.RunResumed():
             return replace(_agreed(run, event), state="running", reason="", ended=None, waiting_for=())
         case e.RunFinished():
-            return replace(run, state=event.state, reason=event.reason, ended=record.at)
+            waiting = run.waiting_for if event.state == "waiting" else ()
+            return replace(run, state=event.state, reason=event.reason, ended=record.at, waiting_for=waiting)
         case e.RollbackStarted():
             return replace(run, state="running", rolling_back=event, ended=None, waiting_for=())
         case e.DecisionTaken():
