@@ -58,6 +58,7 @@ def _register() -> None:
         check,
         data,
         deploy,
+        init,
         keys,
         logs,
         plan,
@@ -71,7 +72,22 @@ def _register() -> None:
         watch,
     )  # fmt: skip
 
-    for module in (check, schema, preflight, plan, deploy, rollback, abort, runs, show, logs, watch, report, version):
+    for module in (
+        init,
+        check,
+        schema,
+        preflight,
+        plan,
+        deploy,
+        rollback,
+        abort,
+        runs,
+        show,
+        logs,
+        watch,
+        report,
+        version,
+    ):
         app.command(module.__name__.rpartition(".")[2])(module.command)
     app.command()(approve.approve)
     app.command()(approve.reject)
