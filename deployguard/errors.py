@@ -5,6 +5,7 @@ ever holds a secret or the content of a row. Whatever is not a `DeployguardError
 is a bug and keeps its traceback.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 
@@ -102,9 +103,17 @@ class Waiting(DeployguardError):
 
 
 class NeedsPerson(DeployguardError):
-    """Only a person can decide how to go on; the hint has the exact command."""
+    """Only a person can decide how to go on; the hint has the exact command.
+
+    Attributes:
+        steps: the ids of those that need a decision.
+    """
 
     exit_code = 5
+
+    def __init__(self, message: str, *, hint: str = "", steps: Sequence[str] = ()) -> None:
+        super().__init__(message, hint=hint)
+        self.steps = steps
 
 
 class EnvironmentHeld(DeployguardError):

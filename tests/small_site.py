@@ -69,7 +69,7 @@ class SmallSite:
 
     def run(self, *arguments):
         process = self.start(*arguments)
-        out, err = process.communicate(timeout=120)
+        out, err = process.communicate(timeout=300)
         return subprocess.CompletedProcess(arguments, process.returncode, out, err)
 
     def git(self, *arguments, name="staging"):

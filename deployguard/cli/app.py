@@ -52,12 +52,15 @@ app = typer.Typer(
 
 def _register() -> None:
     from deployguard.cli import (
+        abort,
         approve,
         backup,
         check,
         data,
         deploy,
+        init,
         keys,
+        logs,
         plan,
         preflight,
         report,
@@ -69,7 +72,22 @@ def _register() -> None:
         watch,
     )  # fmt: skip
 
-    for module in (check, schema, preflight, plan, deploy, rollback, runs, show, watch, report, version):
+    for module in (
+        init,
+        check,
+        schema,
+        preflight,
+        plan,
+        deploy,
+        rollback,
+        abort,
+        runs,
+        show,
+        logs,
+        watch,
+        report,
+        version,
+    ):
         app.command(module.__name__.rpartition(".")[2])(module.command)
     app.command()(approve.approve)
     app.command()(approve.reject)
@@ -83,6 +101,8 @@ _register()
 
 def main() -> None:
     """Entry point of the program."""
+    # pydantic would look through every installed package for plugins, and let them into what is read and checked
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     _take_what_is_closed()
     try:
         app()

@@ -38,7 +38,7 @@ def _answer(file: Path, named: str, gate: str | None, verdict: str, why: str, *,
     from deployguard.cli.console import Console
     from deployguard.cli.project import existing_journal, pick_run
     from deployguard.cli.running import ask_person
-    from deployguard.engine.deploy import who
+    from deployguard.engine.deploy import UNFINISHED, who
     from deployguard.errors import UsageError
     from deployguard.journal.events import AnswerGiven
     from deployguard.journal.state import fold
@@ -46,7 +46,8 @@ def _answer(file: Path, named: str, gate: str | None, verdict: str, why: str, *,
     console = Console(as_json=as_json)
     with existing_journal(file) as (_, journal):
         state = pick_run(fold(journal.records()), named)
-        waiting = [s.id for s in state.steps.values() if s.state == "waiting" and s.uses == "gate.approval"]
+        steps = state.steps.values() if state.state in UNFINISHED else ()
+        waiting = [s.id for s in steps if s.state == "waiting" and s.uses == "gate.approval"]
         step = gate or (waiting[0] if len(waiting) == 1 else None)
         if step is None or step not in waiting:
             shown = f"these gates wait: {', '.join(waiting)}" if waiting else "no gate waits for an answer"

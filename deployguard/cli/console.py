@@ -1,8 +1,10 @@
 """The only printer: lines for people on stdout or stderr, or one JSON document."""
 
 import json
+import shutil
 import sys
 import time
+import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -10,7 +12,10 @@ from deployguard.errors import DeployguardError, Problem, RunbookError
 from deployguard.visible import visible
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from deployguard.journal.base import Record
+    from deployguard.journal.state import RunState
     from deployguard.steps.base import Progress
 
 _COLOURS = {"pass": "32", "warn": "33", "fail": "31", "skip": "2"}
@@ -28,17 +33,24 @@ class Console:
         self.as_json = as_json
         self.stream: TextIO = sys.stderr if as_json else sys.stdout
         self.is_terminal = self.stream.isatty()
-        self._open_line = False
-        self._last = 0.0
+        self._under_way: dict[str, str] = {}
+        self._drawn = 0
+        self._last: dict[str, float] = {}
         Console.current = self
 
     def line(self, text: str = "") -> None:
         """One line for people."""
-        self._end_progress()
+        self.end_progress()
         print(text, file=self.stream, flush=True)
+
+    def text(self, text: str) -> None:
+        """Text as it stands, with the line breaks that it has."""
+        self.end_progress()
+        print(text, end="", file=self.stream, flush=True)
 
     def status(self, word: str, name: str, text: str = "", *, seconds: float | None = None) -> None:
         """A status word, what it is about, and a sentence."""
+        self._under_way.pop(name, None)
         shown = f"{word:<12}"
         if self.is_terminal and word in _COLOURS:
             shown = f"\x1b[{_COLOURS[word]}m{shown}\x1b[0m"
@@ -52,26 +64,37 @@ class Console:
 
     def document(self, data: Any) -> None:  # noqa: ANN401
         """The one JSON document, on stdout."""
-        self._end_progress()
+        self.end_progress()
         print(json.dumps(data, ensure_ascii=False, indent=2, default=str), flush=True)
 
     def progress(self, name: str, progress: "Progress") -> None:
-        """How far a step is: one line that is overwritten, or a line now and then."""
+        """How far something is: a line for each that is under way, overwritten, or one now and then."""
         now = time.monotonic()
-        if now - self._last < (0.1 if self.is_terminal else _EVERY):
+        if now - self._last.get(name, 0.0) < (0.1 if self.is_terminal else _EVERY):
             return
-        self._last = now
-        text = f"  {'…':<12} {name:<22} {describe(progress)}"
+        self._last[name] = now
+        self._under_way[name] = f"  {'…':<12} {name:<22} {describe(progress)}"
         if self.is_terminal:
-            print(f"\r\x1b[2K{text[:200]}", end="", file=self.stream, flush=True)
-            self._open_line = True
+            self._draw()
         else:
-            print(text, file=self.stream, flush=True)
+            print(self._under_way[name], file=self.stream, flush=True)
 
-    def _end_progress(self) -> None:
-        if self._open_line:
-            print("\r\x1b[2K", end="", file=self.stream)
-            self._open_line = False
+    def _draw(self) -> None:
+        size = shutil.get_terminal_size()
+        room = max(1, size.lines - 2)
+        lines = list(self._under_way.values())
+        if len(lines) > room:
+            lines = [*lines[: room - 1], f"  … and {len(lines) - room + 1} more"]
+        self.end_progress()
+        print("\n".join(_cut(line, size.columns) for line in lines), end="", file=self.stream, flush=True)
+        self._drawn = len(lines)
+
+    def end_progress(self) -> None:
+        """Take away what is to be overwritten."""
+        if self._drawn:
+            up = f"\x1b[{self._drawn - 1}A" if self._drawn > 1 else ""
+            print(f"\r{up}\x1b[J", end="", file=self.stream)
+            self._drawn = 0
 
     def confirm(self, question: str, *, yes: bool) -> bool:
         """Ask; without a terminal nobody can answer, so the answer is no."""
@@ -79,9 +102,19 @@ class Console:
             return True
         if not (sys.stdin.isatty() and self.is_terminal):
             return False
-        self._end_progress()
+        self.end_progress()
         print(f"{question} [y/N] ", end="", file=self.stream, flush=True)
         return sys.stdin.readline().strip().lower() in {"y", "yes"}
+
+
+def _cut(line: str, columns: int) -> str:
+    """As much of a line as a terminal shows in one row; a character of the Far East takes two columns."""
+    left = columns - 1
+    for index, character in enumerate(line):
+        left -= 2 if unicodedata.east_asian_width(character) in "WF" else 1
+        if left < 0:
+            return line[:index]
+    return line
 
 
 def describe(progress: "Progress") -> str:
@@ -129,7 +162,7 @@ def show_error(error: DeployguardError) -> None:
     """What happened and what to do next, on stderr; as the JSON document where one was asked for."""
     console = Console.current
     if console is not None:
-        console._end_progress()  # noqa: SLF001
+        console.end_progress()
         if console.as_json:
             console.document({"ok": False, "error": error_json(error)})
     if isinstance(error, RunbookError):
@@ -154,6 +187,27 @@ def problem_json(problem: Problem) -> dict[str, Any]:
     return {
         "id": "runbook", "uses": "runbook", "status": "fail", "summary": problem.message, "hint": problem.hint,
         "file": str(problem.file), "line": problem.line, "column": problem.column,
+    }  # fmt: skip
+
+
+def run_json(state: "RunState", paths: "Sequence[Path]") -> dict[str, object]:
+    """A run as scripts see it."""
+    return {
+        "run": state.id, "environment": state.environment, "state": state.state, "reason": state.reason,
+        "started": state.at, "ended": state.ended, "commit": state.started.commit,
+        "checks": [
+            {"id": c.check, "uses": c.uses, "status": c.status, "summary": c.summary, "hint": c.hint}
+            for c in state.checks
+        ],
+        "steps": [
+            {
+                "id": s.id, "uses": s.uses, "state": s.state, "attempts": s.attempts, "started": s.started,
+                "ended": s.ended, "summary": s.summary,
+            }
+            for s in state.steps.values()
+        ],
+        "waiting_for": [{"step": w.step, "reason": w.reason, "until": w.until} for w in state.waiting_for],
+        "reports": [str(p) for p in paths],
     }  # fmt: skip
 
 

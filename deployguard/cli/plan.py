@@ -25,7 +25,7 @@ def command(env: EnvironmentName, runbook: RunbookFile = RUNBOOK, set_: Settings
 
 def show_plan(console: "Console", plan: "Plan", target: "Target") -> None:
     """The dry run, for people or as the JSON document."""
-    from deployguard.engine.deploy import identity
+    from deployguard.engine.identity import identity
     from deployguard.engine.preview import preview_steps
 
     found = identity(target)

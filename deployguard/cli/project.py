@@ -5,14 +5,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from deployguard.clock import SystemClock
 from deployguard.engine.plan import Plan, Selection, known_names, make_plan
 from deployguard.engine.target import directory_of, make_target
 from deployguard.errors import Refused, UsageError
 from deployguard.journal.home import NAME, Home, check_home, open_home
-from deployguard.journal.sqlite import SqliteJournal
-from deployguard.journal.state import RunState, fold
+from deployguard.runbook.difference import difference
 from deployguard.runbook.expressions import Variables, render
 from deployguard.runbook.load import LoadedRunbook, load_runbook, runbook_from
 from deployguard.secret import Secret
@@ -20,6 +20,10 @@ from deployguard.secret_sources import SOURCES
 from deployguard.steps import all_kinds
 from deployguard.steps.base import Target
 from deployguard.working_copy import WorkingCopy
+
+if TYPE_CHECKING:  # where nothing has been run yet there is no journal to read
+    from deployguard.journal.sqlite import SqliteJournal
+    from deployguard.journal.state import RunState
 
 
 def read_runbook(file: Path) -> LoadedRunbook:
@@ -34,8 +38,10 @@ def home_path(file: Path) -> Path:
 
 
 @contextmanager
-def open_journal(home: Home) -> Iterator[SqliteJournal]:
+def open_journal(home: Home) -> "Iterator[SqliteJournal]":
     """The project's journal; DEPLOYGUARD_JOURNAL_KEY makes its chain an HMAC."""
+    from deployguard.journal.sqlite import SqliteJournal
+
     key = os.environ.get("DEPLOYGUARD_JOURNAL_KEY")
     journal = SqliteJournal(home.journal, key=Secret(key, name="DEPLOYGUARD_JOURNAL_KEY") if key else None)
     try:
@@ -45,7 +51,7 @@ def open_journal(home: Home) -> Iterator[SqliteJournal]:
 
 
 @contextmanager
-def existing_journal(file: Path) -> Iterator[tuple[Home, SqliteJournal]]:
+def existing_journal(file: Path) -> "Iterator[tuple[Home, SqliteJournal]]":
     """The journal of a project that has one.
 
     Raises:
@@ -63,12 +69,14 @@ def existing_journal(file: Path) -> Iterator[tuple[Home, SqliteJournal]]:
         yield home, journal
 
 
-def recorded_runs(file: Path) -> dict[str, RunState]:
+def recorded_runs(file: Path) -> "dict[str, RunState]":
     """All runs on record; none where there is no journal. Changes nothing."""
     path = home_path(file)
     check_home(path)
     if not (path / "journal.db").exists():
         return {}
+    from deployguard.journal.state import fold
+
     with existing_journal(file) as (_, journal):
         return fold(journal.records())
 
@@ -106,7 +114,7 @@ def _pairs(settings: Sequence[str]) -> dict[str, str]:
     return pairs
 
 
-def plan_of_run(file: Path, run: RunState, settings: Sequence[str] | None, *, accept: bool) -> Plan:
+def plan_of_run(file: Path, run: "RunState", settings: Sequence[str] | None, *, accept: bool) -> Plan:
     """The plan that a run on record was made from, so that what was approved is what goes on.
 
     Raises:
@@ -114,27 +122,28 @@ def plan_of_run(file: Path, run: RunState, settings: Sequence[str] | None, *, ac
     """
     recorded = recorded_runbook(file, run)
     now = read_runbook(file) if file.exists() and not recorded.derived else recorded
+    refuse_another_project(file, run)
     if now.digest != recorded.digest and not accept:
         raise Refused(
-            f"the runbook has changed since run {run.id} began ({_difference(recorded.data, now.data)})",
+            f"the runbook has changed since run {run.id} began: {difference(recorded.data, now.data)}",
             hint="Put it back, or go on with the new one: 'deployguard deploy --resume --accept-plan'.",
         )
     plan = plan_from(now if accept else recorded, run, settings or ())
     if plan.digest != run.started.plan_digest and not accept:
         raise Refused(
-            f"the plan of run {run.id} is no longer what it was ({_plan_difference(run, plan)})",
+            f"the plan of run {run.id} is no longer what it was: {_plan_difference(run, plan)}",
             hint="Give the same settings and variables as before, or go on with the new plan: "
             "'deployguard deploy --resume --accept-plan'.",
         )
     return plan
 
 
-def recorded_runbook(file: Path, run: RunState) -> LoadedRunbook:
+def recorded_runbook(file: Path, run: "RunState") -> LoadedRunbook:
     """The runbook that a run was made from, as it was then, standing where it stood."""
     return replace(runbook_from(run.started.definition, all_kinds(), SOURCES), file=file.resolve())
 
 
-def plan_from(runbook: LoadedRunbook, run: RunState, settings: Sequence[str] = ()) -> Plan:
+def plan_from(runbook: LoadedRunbook, run: "RunState", settings: Sequence[str] = ()) -> Plan:
     """The plan of a run on record, by this runbook: its environment, settings, selection and commit."""
     before = {k: v for k, v in run.started.settings.items() if k != "selection"}
     selected = run.started.settings.get("selection", {})
@@ -146,15 +155,30 @@ def plan_from(runbook: LoadedRunbook, run: RunState, settings: Sequence[str] = (
     )  # fmt: skip
 
 
-def _difference(old: dict[str, object], new: dict[str, object]) -> str:
-    changed = sorted(k for k in old.keys() | new.keys() if old.get(k) != new.get(k) and k != "file")
-    return "changed: " + ", ".join(changed)
-
-
-def _plan_difference(run: RunState, plan: Plan) -> str:
+def _plan_difference(run: "RunState", plan: Plan) -> str:
     if plan.commit != run.started.commit:
         return f"commit {run.started.commit} before, {plan.commit} now"
-    return "settings or environment variables differ"
+    steps = [[s["id"] for s in run.started.steps], [s.id for s in plan.steps]]
+    if steps[0] != steps[1]:
+        return difference(*({"steps": [{"id": step} for step in each]} for each in steps))
+    before = {k: v for k, v in run.started.settings.items() if k != "selection"}
+    return difference(before, plan.settings) or "the values of environment variables differ"
+
+
+def refuse_another_project(file: Path, run: "RunState") -> None:
+    """Refuse a run that another runbook began: in another project's folder its steps would work on the wrong things.
+
+    Raises:
+        Refused: names both.
+    """
+    if not file.exists() or run.started.definition.get("derived"):
+        return
+    here = read_runbook(file).spec.name
+    if here != run.started.name:
+        raise Refused(
+            f"run {run.id} is of the runbook {run.started.name}, and {file} is {here}",
+            hint="Name its own file with -f, stand in its project's folder, or set DEPLOYGUARD_HOME to this one's.",
+        )
 
 
 def some_environment(file: Path, runbook: LoadedRunbook, named: str | None) -> str:
@@ -172,7 +196,7 @@ def some_environment(file: Path, runbook: LoadedRunbook, named: str | None) -> s
     raise UsageError("which environment?", hint=f"Add --env with one of: {', '.join(known)}.")
 
 
-def pick_run(runs: dict[str, RunState], named: str | None, environment: str | None = None) -> RunState:
+def pick_run(runs: "dict[str, RunState]", named: str | None, environment: str | None = None) -> "RunState":
     """The run that was named, or the latest one of the environment.
 
     Raises:

@@ -36,9 +36,8 @@ def command(
 
     Example: deployguard report --format html --to reports/
     """
-    from deployguard.cli.console import Console
+    from deployguard.cli.console import Console, run_json
     from deployguard.cli.project import existing_journal, pick_run
-    from deployguard.cli.running import run_json
     from deployguard.journal.state import fold
     from deployguard.report.build import build
     from deployguard.report.render import render_html, render_markdown, write_reports

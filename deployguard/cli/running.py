@@ -3,14 +3,14 @@
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
 import typer
 
-from deployguard.cli.console import Console, Watcher
+from deployguard.cli.console import Console, Watcher, run_json
 from deployguard.cli.plan import show_plan
 from deployguard.cli.project import (
     open_journal,
@@ -21,11 +21,13 @@ from deployguard.cli.project import (
     read_runbook,
     recorded_runbook,
     recorded_runs,
+    refuse_another_project,
     reports_folder,
     some_environment,
     target_for,
 )  # fmt: skip
-from deployguard.engine.deploy import EXIT, UNFINISHED, Session, deploy, identity, resume, undo
+from deployguard.engine.deploy import EXIT, UNFINISHED, Session, deploy, resume, undo
+from deployguard.engine.identity import identity, moved, other_commit
 from deployguard.engine.observe import Several
 from deployguard.engine.plan import Plan, Selection
 from deployguard.engine.stop import Stop
@@ -104,7 +106,10 @@ def go_on(
         raise UsageError("several environments have an unfinished run", hint="Add --env.")
     plan = plan_of_run(file, before, settings, accept=accept)
     target = target_for(file, plan, make=True)
-    _same_target(before, target)
+    if not accept:
+        moved_whole = "If it was moved with all that is in it: 'deployguard deploy --resume --accept-plan'."
+        _same_target(before, target, moved_whole)
+        _same_commit(before, target)
     with open_journal(target.home) as journal, _stop(console) as stop:
         session = Session(
             plan,
@@ -137,6 +142,7 @@ def back(
             f"run {later.id} came after {before.id} in {before.environment}",
             hint=f"Roll back {later.id} first: what came last is undone first.",
         )
+    refuse_another_project(file, before)
     # what ran is what is undone, whatever the file says by now: the new code may have brought a new runbook
     plan = plan_from(recorded_runbook(file, before), before)
     target = target_for(file, plan, make=True)
@@ -198,22 +204,22 @@ def _decisions(given: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def _same_target(before: RunState, target: Target) -> None:
-    recorded, found = before.started.target, identity(target)
-    if recorded is None or found is None:
-        return
-    # a database that was restored answers to the same name on the same server, under another number of its own
-    if _place(recorded) != _place(vars(found)):
+def _same_commit(before: RunState, target: Target) -> None:
+    """The code that a run has brought is the code that it goes on with."""
+    if (head := other_commit(before, target)) is not None:
         raise Refused(
-            f"run {before.id} was made on {recorded.get('database')}, "
-            f"but the environment's database is {found.database} now",
-            hint="Give the same database URL as before.",
+            f"run {before.id} has brought commit {before.started.commit}, but {target.directory} is at {head} now",
+            hint="Check that commit out again, or go on with it: 'deployguard deploy --resume --accept-plan'.",
         )
 
 
-def _place(identity_: Mapping[str, object]) -> tuple[object, object, str]:
-    server = str(identity_.get("server_id")).partition("/")[0]
-    return identity_.get("engine"), identity_.get("database"), server
+def _same_target(before: RunState, target: Target, otherwise: str = "") -> None:
+    for step, then, now in moved(before.started, target):
+        whose = f"step {step}'s" if step else "the environment's"
+        raise Refused(
+            f"run {before.id} was made on {then.get('database')}, but {whose} database is {now.database} now",
+            hint=f"Give the same database URL as before. {otherwise}".rstrip(),
+        )
 
 
 def _conclude(console: Console, session: Session, work: object, *, asked_to_undo: bool = False) -> NoReturn:
@@ -300,24 +306,3 @@ def _say_end(console: Console, state: RunState, paths: Sequence[Path]) -> None:
     }.get(state.state)
     if follow:
         console.line(f"next         {follow}")
-
-
-def run_json(state: RunState, paths: Sequence[Path]) -> dict[str, object]:
-    """A run as scripts see it."""
-    return {
-        "run": state.id, "environment": state.environment, "state": state.state, "reason": state.reason,
-        "started": state.at, "ended": state.ended, "commit": state.started.commit,
-        "checks": [
-            {"id": c.check, "uses": c.uses, "status": c.status, "summary": c.summary, "hint": c.hint}
-            for c in state.checks
-        ],
-        "steps": [
-            {
-                "id": s.id, "uses": s.uses, "state": s.state, "attempts": s.attempts, "started": s.started,
-                "ended": s.ended, "summary": s.summary,
-            }
-            for s in state.steps.values()
-        ],
-        "waiting_for": [{"step": w.step, "reason": w.reason, "until": w.until} for w in state.waiting_for],
-        "reports": [str(p) for p in paths],
-    }  # fmt: skip

@@ -20,9 +20,8 @@ def command(
 
     Example: deployguard show
     """
-    from deployguard.cli.console import Console
+    from deployguard.cli.console import Console, run_json
     from deployguard.cli.project import pick_run, recorded_runs
-    from deployguard.cli.running import run_json
 
     console = Console(as_json=json)
     state = pick_run(recorded_runs(runbook), run, env)

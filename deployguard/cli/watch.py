@@ -24,11 +24,13 @@ def command(
     from deployguard.cli.console import Console
     from deployguard.cli.project import recorded_runs
     from deployguard.cli.running import go_on
+    from deployguard.engine.deploy import UNFINISHED
 
     console = Console(as_json=json)
     for run in reversed(recorded_runs(runbook).values()):
         begun = [s for s in run.steps.values() if s.state in {"waiting", "interrupted", "running"}]
-        if env in {None, run.environment} and begun and begun[-1].uses == "monitor" and run.rolling_back is None:
+        stands = begun and begun[-1].uses == "monitor" and run.state in UNFINISHED and run.rolling_back is None
+        if env in {None, run.environment} and stands:
             go_on(console, runbook, run.environment, None, [], why="", accept=False, once=once)
             return
     if json:

@@ -3,21 +3,20 @@
 import os
 import pwd
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any
 
-from deployguard.databases.base import Identity
 from deployguard.engine.execute import Run, execute_steps
+from deployguard.engine.identity import identity, moved, other_commit, own_identities, seen_by
 from deployguard.engine.observe import Nobody, Observer
 from deployguard.engine.plan import Plan
 from deployguard.engine.preflight import run_checks
 from deployguard.engine.rollback import roll_back, steps_to_undo
 from deployguard.engine.stop import Stop
 from deployguard.errors import (
-    DeployguardError,
     Interrupted,
     LeaseLost,
     NeedsPerson,
@@ -28,7 +27,7 @@ from deployguard.errors import (
     Waiting,
 )
 from deployguard.journal import events as e
-from deployguard.journal.base import Journal
+from deployguard.journal.base import Journal, Record
 from deployguard.journal.lock import EnvironmentLock, about_me
 from deployguard.journal.state import RunState, fold
 from deployguard.process import end_leftover, end_orphans
@@ -77,20 +76,6 @@ class Session:
     """Called with a question when on_failure is `ask`; answers rollback or stop. None: nobody is there."""
 
 
-def identity(target: Target) -> Identity | None:
-    """Which database this is, asked of the database itself; None where there is none to ask."""
-    if target.database_url is None:
-        return None
-    try:
-        database = target.connect(read_only=True)
-    except DeployguardError:
-        return None
-    try:
-        return database.identity()
-    finally:
-        database.close()
-
-
 def latest(journal: Journal, environment: str) -> RunState | None:
     """The newest run of an environment that did anything."""
     runs = [r for r in fold(journal.records()).values() if r.environment == environment and r.state != "refused"]
@@ -121,9 +106,10 @@ def deploy(session: Session) -> RunState:
         if before is not None:
             raise Refused(
                 f"run {before.id} in {before.environment} is unfinished ({before.state})",
-                hint="Run 'deployguard deploy --resume' to go on with it, or 'deployguard rollback' to undo it.",
+                hint="Run 'deployguard deploy --resume' to go on with it, 'deployguard rollback' to undo it, "
+                f"or 'deployguard abort {before.id}' to leave it as it is.",
             )
-        session.journal.append(run_id, _beginning(session))
+        session.journal.append(run_id, beginning(session))
         run = Run(run_id, session.plan, session.target, session.journal, lock, 0, session.observer, session.stop)
         session.observer.recorded(next(iter(session.journal.records(run_id))))
         return _from_the_checks(run, session)
@@ -188,16 +174,20 @@ def _from_the_checks(run: Run, session: Session) -> RunState:
 
 def _clean_up(run: Run) -> None:
     """End what a dead engine left running, and put on record which steps it left unfinished."""
-    here = os.uname().nodename
-    for record in run.journal.records(run.id):
+    for event in end_leftovers(run.journal.records(run.id), run.state, os.uname().nodename):
+        run.record(event)
+
+
+def end_leftovers(records: Iterable[Record], state: RunState, here: str) -> list[e.StepInterrupted]:
+    """End what a dead engine left running on this machine; the steps that it left unfinished."""
+    for record in records:
         if isinstance(record.event, e.LeaseTaken) and record.event.host == here:
             end_orphans(record.event.pid, record.event.pid_started, grace=10.0)
-    for step in [s for s in run.state.steps.values() if s.state == "running" or s.process is not None]:
+    for step in state.steps.values():
         if step.process is not None:
             end_leftover(*step.process, grace=10.0)
-        if step.state == "running":
-            reason = "found unfinished: the process that ran it is gone"
-            run.record(e.StepInterrupted(step=step.id, reason=reason))
+    reason = "found unfinished: the process that ran it is gone"
+    return [e.StepInterrupted(step=s.id, reason=reason) for s in state.steps.values() if s.state == "running"]
 
 
 @contextmanager
@@ -208,27 +198,14 @@ def _held(session: Session, run_id: str) -> Iterator[EnvironmentLock]:
 
 
 def _take_lease(run: Run) -> None:
-    run.fence = run.journal.take_lease(run.id, run.target.environment, at_least=_seen_by_target(run.target) + 1)
+    run.fence = run.journal.take_lease(run.id, run.target.environment, at_least=seen_by(run.target) + 1)
     run.learn(list(run.journal.records(run.id))[-1])
 
 
-def _seen_by_target(target: Target) -> int:
-    # the database may have served another journal: its newest fence counts too
-    if target.database_url is None:
-        return 0
-    try:
-        database = target.connect(read_only=True)
-    except DeployguardError:
-        return 0
-    try:
-        return database.fence()
-    finally:
-        database.close()
-
-
-def _beginning(session: Session) -> e.RunStarted:
+def beginning(session: Session) -> e.RunStarted:
+    """How a run of this plan begins, in this place, now."""
     plan, target = session.plan, session.target
-    found = identity(target)
+    found, own = identity(target), own_identities(target)
     return e.RunStarted(
         environment=plan.environment, name=plan.runbook.spec.name, runbook_digest=plan.runbook.digest,
         plan_digest=plan.digest, commit=plan.commit, target=vars(found) if found else None, actor=session.actor,
@@ -242,6 +219,7 @@ def _beginning(session: Session) -> e.RunStarted:
             {
                 "id": s.id, "uses": s.uses, "summary": s.spec.summary or (s.kind.__doc__ or "").split("\n")[0],
                 "check": s.kind.check, "idempotent": s.step().repeatable(), "rollback": _undo_name(s),
+                **({"target": vars(own[s.id]) if own[s.id] else None} if s.id in own else {}),
             }
             for s in plan.steps
         ],
@@ -288,8 +266,25 @@ def _check_decisions(run: Run, session: Session) -> None:
 
 
 def _accepted(session: Session, before: RunState) -> dict[str, Any]:
-    old, new = before.started.plan_digest, session.plan.digest
-    return {} if old == new else {"plan": {"before": old, "now": new}}
+    """What a resumed run goes on with where it is not what it began with; {} where it is.
+
+    Raises:
+        Refused: a step that was begun would be lost, and with it its undo.
+    """
+    then, head = before.started, other_commit(before, session.target)
+    code = {"code": {"before": then.commit, "now": head}} if head else {}
+    if session.plan.digest == then.plan_digest and not moved(then, session.target):
+        return code
+    now = beginning(session)
+    uses = {s["id"]: s["uses"] for s in now.steps}
+    for step in before.steps.values():
+        if step.attempts and uses.get(step.id) != step.uses:
+            what = f"is {uses[step.id]} now" if step.id in uses else "is not in the new plan"
+            raise Refused(
+                f"step {step.id} ({step.uses}) was begun, and {what}: nobody would know how to undo it",
+                hint="Put it back as it was; a step that is done is not done again. Or roll back first.",
+            )
+    return {**code, "plan": {"before": then.plan_digest, "now": now.plan_digest}, "beginning": vars(now)}
 
 
 def _carry_on(run: Run, session: Session) -> RunState:

@@ -13,14 +13,25 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
+from itertools import groupby
 from pathlib import Path
+from threading import RLock
 from typing import Any
 
+from deployguard.engine.items import execute_items, undecided
 from deployguard.engine.observe import Guarded, Nobody, Observer
 from deployguard.engine.plan import Plan, PlannedStep
 from deployguard.engine.retry import attempts
 from deployguard.engine.stop import Stop
-from deployguard.engine.target import rendered_environment, working_folder
+from deployguard.engine.target import (
+    Fetching,
+    database_of,
+    rendered_environment,
+    target_of,
+    variables_of,
+    working_folder,
+)
 from deployguard.errors import (
     DeployguardError,
     Interrupted,
@@ -38,6 +49,7 @@ from deployguard.journal.lock import EnvironmentLock
 from deployguard.journal.state import RunState, StepState, advance
 from deployguard.process import Result, base_environment, run
 from deployguard.runbook.expressions import ExpressionError, render
+from deployguard.runbook.matrix import item_id
 from deployguard.secret import Secret
 from deployguard.steps.base import Answer, Context, Outcome, Progress, Step, Target, show
 
@@ -56,7 +68,11 @@ class Run:
     stop: Stop = field(default_factory=Stop)
     once: bool = False
     """Whether a monitor looks once and then waits."""
+    halted: str = ""
+    """The item of a matrix that failed: the others stop at their next safe point."""
     _state: RunState | None = None
+    _writing: RLock = field(default_factory=RLock)
+    """Items at work at the same time share the journal and the state."""
 
     def __post_init__(self) -> None:
         """Never let a watcher stop the work; begin from what is on record."""
@@ -66,12 +82,14 @@ class Run:
 
     def record(self, event: e.Event) -> None:
         """Make an event durable, under this run's lease once it has one."""
-        self.learn(self.journal.append(self.id, event, fence=self.fence or None))
+        with self._writing:
+            self.learn(self.journal.append(self.id, event, fence=self.fence or None))
 
     def learn(self, record: Record) -> None:
         """Take in an event that is durable already."""
-        self._state = advance(self._state, record)
-        self.observer.recorded(record)
+        with self._writing:
+            self._state = advance(self._state, record)
+            self.observer.recorded(record)
 
     @property
     def state(self) -> RunState:
@@ -79,17 +97,18 @@ class Run:
         assert self._state is not None, "a run is recorded before anything is asked of it"  # noqa: S101
         return self._state
 
-    def names(self) -> dict[str, Any]:
-        """Values of all names that expressions may use at this point."""
-        return {**self.plan.names, "run": {"id": self.id}, "steps": _Steps(self.state)}
+    def names(self, planned: PlannedStep) -> dict[str, Any]:
+        """Values of all names that a step's expressions may use at this point."""
+        steps = _Steps(self.state, planned)
+        return {**self.plan.names, "run": {"id": self.id}, "steps": steps, "matrix": planned.matrix}
 
     def context(self, planned: PlannedStep, mine: StepState) -> Context:
         """What one execution of a step is given."""
         folder = self.target.home.run(self.id)
-        names = self.names()
-        known = {n: self.target.secrets.get(n) for n in self._wanted(planned)}
-        env = rendered_environment(planned.spec.env, names, known)
-        env |= _files(planned, names, known, folder)
+        names = self.names(planned)
+        env = variables_of(self.plan, self.target, planned, names)
+        env |= _files(planned, names, Fetching(self.target.secrets), folder)
+        target = target_of(self.target, planned, env)
         place = working_folder(self.target.directory, planned.spec.cwd, names)
         deadline = time.monotonic() + planned.spec.timeout if planned.spec.timeout is not None else None
 
@@ -108,21 +127,24 @@ class Run:
             self.record(e.Sampled(step=planned.id, condition=condition, ok=ok, value=value, elapsed=elapsed, **more))
 
         return Context(
-            target=self.target, run=self.id, step=planned.id, fence=self.fence, pulse=pulse, run_command=command,
+            target=target, run=self.id, step=planned.id, fence=self.fence, pulse=pulse, run_command=command,
             began=datetime.fromisoformat(self.state.at).timestamp(), before=mine.before, folder=folder, env=env,
             sample=sample, answers=self._answers(planned.id), starter=self.state.started.actor,
             watched=self.state.watched.get(planned.id), once=self.once,
-            sibling=self._sibling,
+            sibling=partial(self._sibling, planned),
         )  # fmt: skip
 
-    def _sibling(self, step: str) -> tuple[Step, Mapping[str, str | Secret]]:
-        planned = next((p for p in self.plan.steps if p.id == step), None)
+    def _sibling(self, asking: PlannedStep, step: str) -> tuple[Step, Mapping[str, str | Secret]]:
+        name = same_item(step, asking)
+        planned = next((p for p in self.plan.steps if p.id in {step, name}), None)
         if planned is None:
             ids = ", ".join(p.id for p in self.plan.steps)
             raise Refused(f"there is no step {step}", hint=f"Steps: {ids}.")
-        names = self.names()
-        known = {n: self.target.secrets.get(n) for n in self._wanted(planned)}
-        return planned.bind(names), rendered_environment(planned.spec.env, names, known)
+        if database_of(self.target, planned) != database_of(self.target, asking):
+            hint = f"Give {asking.id} the same database: as {planned.id}."
+            raise Refused(f"step {planned.id} works on another database than {asking.id}", hint=hint)
+        names = self.names(planned)
+        return planned.bind(names), variables_of(self.plan, self.target, planned, names)
 
     def _answers(self, step: str) -> tuple[Answer, ...]:
         started = self.state.started
@@ -137,8 +159,10 @@ class Run:
         )  # fmt: skip
 
     def safe_point(self) -> None:
-        """Stop here if asked to, or if the environment is no longer ours."""
+        """Stop here if asked to, if another item failed, or if the environment is no longer ours."""
         self.stop.check()
+        if self.halted:
+            raise Interrupted(f"stopped at a safe point, since {self.halted} failed")
         self.lock.require()
 
     def pause(self, step: str) -> Callable[[float], None]:
@@ -154,10 +178,6 @@ class Run:
                 clock.sleep(min(0.5, left))
 
         return wait
-
-    def _wanted(self, planned: PlannedStep) -> list[str]:
-        text = "\n".join([*planned.spec.env.values(), *planned.spec.files.values()])
-        return [name for name in self.target.secrets.names() if f"secrets.{name}" in text]
 
     def _command(
         self,
@@ -193,13 +213,14 @@ class Run:
 
 
 class _Steps(Mapping[str, Any]):
-    """`steps.ID.outputs.NAME`, looked up only when an expression asks."""
+    """`steps.ID.outputs.NAME`, looked up only when an expression asks; of a matrix, the same item's."""
 
-    def __init__(self, state: RunState) -> None:
-        self._state = state
+    def __init__(self, state: RunState, asking: PlannedStep) -> None:
+        self._state, self._asking = state, asking
 
     def __getitem__(self, name: str) -> dict[str, Any]:
-        step = self._state.steps[name]
+        steps = self._state.steps
+        step = steps[name] if name in steps else steps[same_item(name, self._asking)]
         return {"outputs": step.outputs, "state": step.state}
 
     def __iter__(self) -> Iterator[str]:
@@ -207,6 +228,11 @@ class _Steps(Mapping[str, Any]):
 
     def __len__(self) -> int:
         return len(self._state.steps)
+
+
+def same_item(step: str, asking: PlannedStep) -> str:
+    """What an item of a matrix means by the id of another step with the same matrix."""
+    return item_id(step, *asking.matrix.values()) if asking.matrix else step
 
 
 def _files(
@@ -241,10 +267,8 @@ def execute_steps(run_: Run) -> None:
         StepFailed: a step gave up; its event is on record.
         Interrupted, Waiting, NeedsPerson, LeaseLost: the run stops here; see their classes.
     """
-    for planned in run_.plan.steps:
-        run_.safe_point()
-        if not _is_over(planned, run_.state.steps[planned.id]):
-            _execute_one(run_, planned)
+    for _, items in groupby(run_.plan.steps, lambda planned: planned.spec.id):
+        execute_items(run_, [i for i in items if not _is_over(i, run_.state.steps[i.id])], _execute_one)
 
 
 def _is_over(planned: PlannedStep, mine: StepState) -> bool:
@@ -252,6 +276,7 @@ def _is_over(planned: PlannedStep, mine: StepState) -> bool:
 
 
 def _execute_one(run_: Run, planned: PlannedStep) -> None:
+    run_.safe_point()
     mine = run_.state.steps[planned.id]
     try:
         ready = _prepared(run_, planned, mine)
@@ -276,7 +301,7 @@ def _prepared(run_: Run, planned: PlannedStep, mine: StepState) -> tuple[Step, C
     if mine.state == "pending" and (reason := _skipped(run_, planned)):
         run_.record(e.StepSkipped(step=planned.id, reason=reason))
         return None
-    step = planned.bind(run_.names())
+    step = planned.bind(run_.names(planned))
     context = run_.context(planned, mine)
     if mine.state == "interrupted":
         return None if _found_done(run_, planned, step, context, mine) else (step, context)
@@ -294,7 +319,7 @@ def _skipped(run_: Run, planned: PlannedStep) -> str:
         return ""
     text = condition if "${{" in condition else "${{ " + condition + " }}"
     try:
-        return "" if render(text, run_.names()) else "condition false"
+        return "" if render(text, run_.names(planned)) else "condition false"
     except ExpressionError as error:
         raise Refused(f"step {planned.id}: if: {error}", hint="Mend the condition in the runbook.") from None
 
@@ -305,11 +330,7 @@ def _found_done(run_: Run, planned: PlannedStep, step: Step, context: Context, m
         return False
     done = step.is_done(context)
     if done is None:
-        raise NeedsPerson(
-            f"step {planned.id} was begun and its end is not on record; deployguard cannot tell whether it is done",
-            hint="Look, then run 'deployguard deploy --resume "
-            f"--env {run_.target.environment} --decide {planned.id}=done' (or =retry, =skip).",
-        )
+        raise undecided(run_.target.environment, [planned.id])
     if done:
         run_.record(e.StepFinished(step=planned.id, attempt=mine.attempts, summary="found done by its own check"))
     return done

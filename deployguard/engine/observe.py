@@ -1,5 +1,8 @@
 """Who watches a run while it goes on: the terminal, a web page, nobody."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import RLock
 from typing import Protocol
 
 from deployguard.journal.base import Record
@@ -55,28 +58,31 @@ class Several:
 
 
 class Guarded:
-    """Keeps a broken watcher, such as a terminal that is gone, from stopping the work."""
+    """Keeps a broken watcher, such as a terminal that is gone, from stopping the work; tells it one thing at a time."""
 
     def __init__(self, observer: Observer) -> None:
         self._observer: Observer = observer
+        self._telling = RLock()
 
     def recorded(self, record: Record) -> None:
         """Pass it on."""
-        try:
+        with self._unless_broken():
             self._observer.recorded(record)
-        except (OSError, ValueError):
-            self._observer = Nobody()
 
     def progressed(self, step: str, progress: Progress) -> None:
         """Pass it on."""
-        try:
+        with self._unless_broken():
             self._observer.progressed(step, progress)
-        except (OSError, ValueError):
-            self._observer = Nobody()
 
     def printed(self, step: str, line: str) -> None:
         """Pass it on."""
-        try:
+        with self._unless_broken():
             self._observer.printed(step, line)
-        except (OSError, ValueError):
-            self._observer = Nobody()
+
+    @contextmanager
+    def _unless_broken(self) -> Iterator[None]:
+        with self._telling:
+            try:
+                yield
+            except (OSError, ValueError):
+                self._observer = Nobody()

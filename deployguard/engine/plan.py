@@ -11,6 +11,7 @@ from deployguard.errors import Problem, RunbookError, UsageError
 from deployguard.runbook.expressions import ExpressionError, Variables, has_expression, names_in, render
 from deployguard.runbook.lines import Path_
 from deployguard.runbook.load import LoadedRunbook, digest_of, with_of
+from deployguard.runbook.matrix import Item, ItemsError, item_id, items_in
 from deployguard.runbook.spec import Compensation, Environment, StepSpec
 from deployguard.steps.base import Step
 
@@ -40,9 +41,11 @@ class PlannedStep:
     """A step with everything filled in that can be known beforehand.
 
     Attributes:
+        id: the runbook's id of it, for an item of a matrix with the item: `encrypt[acme]`.
         values: its `with:`, rendered but for expressions on earlier steps' outputs.
         selected: False when the person left it out.
         path: where it stands in the runbook.
+        matrix: the item, under the matrix's name; empty where there is no matrix.
     """
 
     id: str
@@ -54,11 +57,16 @@ class PlannedStep:
     selected: bool = True
     rollback: "PlannedStep | None" = None
     when: str = "failure"
+    matrix: Mapping[str, Item] = field(default_factory=dict)
 
     @property
     def uses(self) -> str:
         """Name of the kind."""
         return self.kind.uses
+
+    def goes_by(self, name: str) -> bool:
+        """Whether a person means it by this name: its own, or that of the step whose matrix it is an item of."""
+        return name in {self.id, self.spec.id}
 
     def is_late(self) -> bool:
         """Whether it depends on what earlier steps will have put out."""
@@ -110,6 +118,11 @@ class Plan:
         """The environment's entry in the runbook."""
         return self.runbook.spec.environments[self.environment]
 
+    @property
+    def database_in(self) -> str | None:
+        """The variable that the application takes its database's URL from, where the runbook says."""
+        return self.runbook.spec.django.database_in if self.runbook.spec.django else None
+
 
 def make_plan(
     runbook: LoadedRunbook,
@@ -140,38 +153,68 @@ def make_plan(
     target = _known_environment(runbook, environment)
     names = known_names(runbook, environment, env=env, settings=settings, commit=commit)
     problems: list[Problem] = []
-    checks = [
-        _planned(runbook, ("preflight", i), s, kinds, names, problems) for i, s in enumerate(runbook.spec.preflight)
-    ]
-    steps = [*_required(runbook, environment, kinds, names, problems)]
-    steps += [_planned(runbook, ("steps", i), s, kinds, names, problems) for i, s in enumerate(runbook.spec.steps)]
+    checks = [*_each(runbook, "preflight", kinds, names, problems)]
+    steps = [*_required(runbook, environment, kinds, names, problems), *_each(runbook, "steps", kinds, names, problems)]
     _render_or(problems, runbook, target.directory, ("environments", environment, "directory"), names)
     if problems:
         raise RunbookError(problems)
-    planned = _select([s for s in steps if s], selection)
+    planned = _select(steps, selection)
     digest = digest_of(
         {
             "runbook": runbook.digest, "environment": environment, "commit": commit, "settings": settings,
             "steps": [[s.id, s.uses, s.values, s.selected] for s in planned],
         }
     )  # fmt: skip
-    return Plan(
-        runbook, environment, tuple(c for c in checks if c), tuple(planned), digest, names, commit, settings, selection
-    )
+    return Plan(runbook, environment, tuple(checks), tuple(planned), digest, names, commit, settings, selection)
+
+
+def _each(
+    runbook: LoadedRunbook, part: str, kinds: Kinds, names: Mapping[str, Any], problems: list[Problem]
+) -> Iterator[PlannedStep]:
+    """The steps of a part of the runbook, one with a matrix once for each item."""
+    for index, spec in enumerate(getattr(runbook.spec, part)):
+        path = (part, index)
+        for matrix in [{}] if spec.matrix is None else _items(runbook, path, spec, names, problems):
+            before = len(problems)
+            planned = _planned(runbook, path, spec, kinds, names, problems, matrix)
+            if planned is not None:
+                yield planned
+            if len(problems) > before:
+                break  # what is wrong with one item is said once
+
+
+def _items(
+    runbook: LoadedRunbook, path: Path_, spec: StepSpec, names: Mapping[str, Any], problems: list[Problem]
+) -> list[dict[str, Item]]:
+    [(name, given)] = (spec.matrix or {}).items()
+    place = (*path, "matrix", name)
+    value = _render_or(problems, runbook, given, place, names)
+    if value is None:
+        return []
+    try:
+        return [{name: item} for item in items_in(value)]
+    except ItemsError as error:
+        problems.append(runbook.document.problem(f"step {spec.id}: matrix.{name}: {error}", place, error.hint))
+        return []
 
 
 def _required(
     runbook: LoadedRunbook, environment: str, kinds: Kinds, names: Mapping[str, Any], problems: list[Problem]
-) -> Iterator[PlannedStep | None]:
+) -> Iterator[PlannedStep]:
     """The gates that an environment puts before the runbook's own steps."""
     requires, base = runbook.spec.environments[environment].requires, ("environments", environment, "requires")
     if requires.approvals:
         asked = {"count": requires.approvals, "by": list(requires.approvers)}
         spec = StepSpec(id="required-approval", uses="gate.approval", **{"with": asked})
-        yield _planned(runbook, (*base, "approvals"), spec, kinds, names, problems)
+        yield from _known(_planned(runbook, (*base, "approvals"), spec, kinds, names, problems))
     if requires.window is not None:
         spec = StepSpec(id="required-window", uses="gate.window", **{"with": {"window": requires.window}})
-        yield _planned(runbook, (*base, "window"), spec, kinds, names, problems)
+        yield from _known(_planned(runbook, (*base, "window"), spec, kinds, names, problems))
+
+
+def _known(planned: PlannedStep | None) -> Iterator[PlannedStep]:
+    if planned is not None:
+        yield planned
 
 
 def known_names(
@@ -208,19 +251,26 @@ def _known_environment(runbook: LoadedRunbook, name: str) -> Environment:
 
 
 def _planned(
-    runbook: LoadedRunbook, path: Path_, spec: StepSpec, kinds: Kinds, names: Mapping[str, Any], problems: list[Problem]
+    runbook: LoadedRunbook,
+    path: Path_,
+    spec: StepSpec,
+    kinds: Kinds,
+    names: Mapping[str, Any],
+    problems: list[Problem],
+    matrix: Mapping[str, Item] | None = None,
 ) -> PlannedStep | None:
     uses, raw = with_of(spec)
     base = (*path, "with") if spec.uses else path
-    values = _render_or(problems, runbook, raw, base, names)
+    values = _render_or(problems, runbook, raw, base, {**names, "matrix": matrix})
     if values is None:
         return None
-    planned = PlannedStep(spec.id, kinds[uses], values, spec, path, runbook.line(path))
+    name = item_id(spec.id, *matrix.values()) if matrix else spec.id
+    planned = PlannedStep(name, kinds[uses], values, spec, path, runbook.line(path), matrix=matrix or {})
     if not planned.is_late():
         try:
             kinds[uses].model_validate(values)
         except ValidationError as error:
-            problems.append(runbook.document.problem(f"step {spec.id}: {_first(error)}", base))
+            problems.append(runbook.document.problem(f"step {name}: {_first(error)}", base))
             return None
     if spec.retry.attempts > 1 and not _may_retry(planned):
         message = f"step {spec.id} is tried again after a failure but is not idempotent"
@@ -230,7 +280,8 @@ def _planned(
         )
         problems.append(runbook.document.problem(message, (*path, "retry"), hint))
     if spec.rollback is not None:
-        planned = replace(planned, rollback=_undo(runbook, path, spec, spec.rollback, kinds, names, problems))
+        undo = _undo(runbook, path, spec, spec.rollback, kinds, names, problems, matrix)
+        planned = replace(planned, rollback=undo)
         planned = replace(planned, when=spec.rollback.when)
     return planned
 
@@ -247,13 +298,14 @@ def _undo(
     kinds: Kinds,
     names: Mapping[str, Any],
     problems: list[Problem],
+    matrix: Mapping[str, Item] | None,
 ) -> PlannedStep | None:
     undo = StepSpec(
-        id=f"{spec.id}", uses=compensation.uses, run=compensation.run, env={**spec.env, **compensation.env},
-        cwd=spec.cwd, timeout=compensation.timeout or spec.timeout, idempotent=True,
+        id=spec.id, uses=compensation.uses, run=compensation.run, env={**spec.env, **compensation.env},
+        cwd=spec.cwd, database=spec.database, timeout=compensation.timeout or spec.timeout, idempotent=True,
         **{"with": compensation.with_},
     )  # fmt: skip
-    return _planned(runbook, (*path, "rollback"), undo, kinds, names, problems)
+    return _planned(runbook, (*path, "rollback"), undo, kinds, names, problems, matrix)
 
 
 def _render_or(
@@ -301,18 +353,25 @@ def _first(error: ValidationError) -> str:
 
 
 def _select(steps: Sequence[PlannedStep], selection: Selection) -> list[PlannedStep]:
-    ids = [s.id for s in steps]
-    asked = [*selection.only, *selection.skip, *([selection.first] if selection.first else [])]
-    for name in asked:
-        if name not in ids:
-            near = get_close_matches(name, ids, n=1)
-            raise UsageError(
-                f"there is no step {name!r}", hint=f"Did you mean {near[0]}?" if near else f"Steps: {', '.join(ids)}."
-            )
-    begin = ids.index(selection.first) if selection.first else 0
+    begin = positions(steps, selection.first)[0] if selection.first else 0
+    only = {i for name in selection.only for i in positions(steps, name)}
+    skip = {i for name in selection.skip for i in positions(steps, name)}
     return [
-        replace(
-            s, selected=i >= begin and s.id not in selection.skip and (not selection.only or s.id in selection.only)
-        )
+        replace(s, selected=i >= begin and i not in skip and (not selection.only or i in only))
         for i, s in enumerate(steps)
     ]
+
+
+def positions(steps: Sequence[PlannedStep], name: str) -> list[int]:
+    """Where the steps are that a person means by a name: all items of a matrix, or one.
+
+    Raises:
+        UsageError: there is none.
+    """
+    found = [i for i, step in enumerate(steps) if step.goes_by(name)]
+    if not found:
+        ids = [step.id for step in steps]
+        near = get_close_matches(name, ids, n=1)
+        hint = f"Did you mean {near[0]}?" if near else f"Steps: {', '.join(ids)}."
+        raise UsageError(f"there is no step {name!r}", hint=hint)
+    return found

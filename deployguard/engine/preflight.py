@@ -5,16 +5,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deployguard.engine.plan import Plan, PlannedStep
-from deployguard.engine.target import rendered_environment, working_folder
+from deployguard.engine.target import target_of, variables_of, working_folder
 from deployguard.errors import DeployguardError, Interrupted, StepTimedOut
-from deployguard.journal.state import RunState
 from deployguard.process import Result, base_environment, run
 from deployguard.runbook.quantities import spell
 from deployguard.secret import Secret
 from deployguard.steps.base import Context, Outcome, Progress, Target
+
+if TYPE_CHECKING:
+    from deployguard.journal.state import RunState
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Verdict:
 def run_checks(
     plan: Plan,
     target: Target,
-    runs: Iterable[RunState],
+    runs: "Iterable[RunState]",
     progressed: Callable[[str, Progress], None] = lambda *_: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Verdict]:
@@ -80,10 +82,11 @@ def read_only_context(
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Context:
     """A context without lease and folder: for checks and previews, which write nothing."""
-    known = {n: target.secrets.get(n) for n in target.secrets.names() if f"secrets.{n}" in str(planned.spec.env)}
+    names = {**plan.names, "matrix": planned.matrix}
+    env = variables_of(plan, target, planned, names)
     timeout = planned.spec.timeout if planned.spec.timeout is not None else 600.0
 
-    place = working_folder(target.directory, planned.spec.cwd, plan.names)
+    place = working_folder(target.directory, planned.spec.cwd, names)
 
     def command(argv: list[str], *, cwd: Path, env: Mapping[str, str | Secret]) -> Result:
         # Python would leave its bytecode in a tree that must stay as it is
@@ -103,13 +106,12 @@ def read_only_context(
         return result
 
     return Context(
-        target=target, run="preflight", step=planned.id, fence=0,
-        pulse=lambda progress: progressed(planned.id, progress), run_command=command,
-        env=rendered_environment(planned.spec.env, plan.names, known),
+        target=target_of(target, planned, env), run="preflight", step=planned.id, fence=0,
+        pulse=lambda progress: progressed(planned.id, progress), run_command=command, env=env,
     )  # fmt: skip
 
 
-def _promotion(plan: Plan, source: str, runs: list[RunState], now: datetime, line: int) -> Verdict:
+def _promotion(plan: Plan, source: str, runs: "list[RunState]", now: datetime, line: int) -> Verdict:
     """Whether the same change succeeded where it must succeed first: asked of the journal, not claimed."""
     within = plan.target.requires.within
     reason = f"the journal has no run in {source}"
@@ -132,13 +134,15 @@ def _promotion(plan: Plan, source: str, runs: list[RunState], now: datetime, lin
     return Verdict("promotion", "promotion", "fail", f"not promoted from {source}: {reason}", hint, line)
 
 
-def _why_not(plan: Plan, state: RunState, age: float, within: float) -> str:
+def _why_not(plan: Plan, state: "RunState", age: float, within: float) -> str:
     if state.state != "succeeded":
         return f"ended as {state.state}"
     if state.started.runbook_digest != plan.runbook.digest:
         return "was made with another version of the runbook"
     if state.started.commit != plan.commit:
         return f"brought another commit ({(state.started.commit or 'none')[:12]})"
+    if state.accepted:
+        return "went on with another plan than it began with"
     if state.started.settings.get("selection"):
         return "left out some of the steps"
     return f"is {spell(age)} old, more than {spell(within)}" if age > within else ""

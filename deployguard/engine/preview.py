@@ -43,7 +43,7 @@ def _preview(planned: PlannedStep, plan: Plan, target: Target) -> Preview:
         if any(name[0] in LATE for name in names_in(text)):
             return Preview("unknown", "its condition depends on the output of an earlier step")
         try:
-            if not render(text, plan.names):
+            if not render(text, {**plan.names, "matrix": planned.matrix}):
                 return Preview("condition false", condition)
         except ExpressionError as error:
             return Preview("unknown", str(error))

@@ -6,11 +6,11 @@ where it stopped, and a second rollback finds nothing to do.
 """
 
 from deployguard.engine.execute import STOPS, Run, log_of, remove_files
-from deployguard.engine.plan import PlannedStep
+from deployguard.engine.plan import PlannedStep, positions
 from deployguard.engine.retry import attempts
-from deployguard.errors import DeployguardError, UsageError
+from deployguard.engine.target import database_of
+from deployguard.errors import DeployguardError
 from deployguard.journal import events as e
-from deployguard.journal.state import StepState
 from deployguard.steps.base import Context, Outcome, Step
 
 
@@ -26,24 +26,30 @@ def steps_to_undo(run: Run, *, to: str | None, via: str) -> list[PlannedStep]:
     Raises:
         UsageError: there is no such step.
     """
-    return [p for p in _within(run, to) if run.state.steps[p.id].to_undo and _undo_of(p, via)]
+    return [p for p in _within(run, to) if run.state.steps[p.id].to_undo and _undo_of(run, p, via)]
 
 
 def _within(run: Run, to: str | None) -> list[PlannedStep]:
-    ids = [planned.id for planned in run.plan.steps]
-    if to is not None and to not in ids:
-        raise UsageError(f"there is no step {to!r}", hint=f"Steps: {', '.join(ids)}.")
-    begin = ids.index(to) + 1 if to is not None else 0
+    begin = positions(run.plan.steps, to)[-1] + 1 if to is not None else 0
     return list(reversed(run.plan.steps[begin:]))
 
 
-def _undo_of(planned: PlannedStep, via: str) -> PlannedStep | None:
+def _undo_of(run: Run, planned: PlannedStep, via: str) -> PlannedStep | None:
     """What is executed to undo a step, or the step itself where its kind knows."""
-    if via == "restore" and getattr(planned.kind, "undone_by_restore", False):
+    if via == "restore" and getattr(planned.kind, "undone_by_restore", False) and _is_restored(run, planned):
         return None
     if planned.rollback is not None and (planned.when == "failure" or via == "restore"):
         return planned.rollback
     return planned if planned.kind.model_construct().reversible() else None
+
+
+def _is_restored(run: Run, planned: PlannedStep) -> bool:
+    """Whether a backup that this rollback puts back is of the database that the step has worked on."""
+    return any(
+        database_of(run.target, p) == database_of(run.target, planned)
+        for p in run.plan.steps
+        if p.rollback is not None and p.rollback.uses == "backup.restore" and run.state.steps[p.id].attempts
+    )
 
 
 def roll_back(run: Run, *, reason: str, actor: str, to: str | None = None, via: str = "decrypt") -> bool:
@@ -59,20 +65,21 @@ def roll_back(run: Run, *, reason: str, actor: str, to: str | None = None, via: 
         run.safe_point()
         complete = _undo(run, planned, via) and complete
     for planned in _within(run, to):
-        if _is_to_settle(run.state.steps[planned.id], planned, via):
+        if _is_to_settle(run, planned, via):
             run.safe_point()
             complete = _undo(run, planned, via, settling=True) and complete
     return complete
 
 
-def _is_to_settle(mine: StepState, planned: PlannedStep, via: str) -> bool:
-    own = _undo_of(planned, via) is planned and planned.kind.settle is not Step.settle
+def _is_to_settle(run: Run, planned: PlannedStep, via: str) -> bool:
+    mine = run.state.steps[planned.id]
+    own = _undo_of(run, planned, via) is planned and planned.kind.settle is not Step.settle
     return own and mine.state == "compensated" and not mine.settled
 
 
 def _undo(run: Run, planned: PlannedStep, via: str, *, settling: bool = False) -> bool:
     """Undo one step, tried again as its policy says; False when a person is needed."""
-    undo = _undo_of(planned, via) or planned
+    undo = _undo_of(run, planned, via) or planned
     clock, begun = run.target.clock, run.target.clock.monotonic()
 
     def once() -> None:
@@ -102,7 +109,7 @@ def _compensate(run: Run, planned: PlannedStep, undo: PlannedStep, *, settling: 
     run.record(
         e.CompensationStarted(step=planned.id, uses=undo.uses, attempt=number, before=mine.before, settling=settling)
     )
-    step, context = undo.bind(run.names()), run.context(undo, mine)
+    step, context = undo.bind(run.names(undo)), run.context(undo, mine)
     outcome = _outcome(step, context, own=undo is planned, settling=settling)
     run.record(
         e.CompensationFinished(

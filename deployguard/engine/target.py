@@ -1,21 +1,26 @@
 """Plan → Target: the environment with its secrets, application and database within reach."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deployguard.clock import Clock
-from deployguard.engine.plan import Plan, known_names
+from deployguard.engine.plan import Plan, PlannedStep, known_names
 from deployguard.errors import Refused, RunbookError, UsageError
 from deployguard.journal.home import Home
 from deployguard.masking import Masker
-from deployguard.rows.application import Application
 from deployguard.runbook.expressions import ExpressionError, render, render_environment
 from deployguard.runbook.load import LoadedRunbook
 from deployguard.secret import Secret
 from deployguard.secret_sources import SOURCES
 from deployguard.steps.base import Secrets, Target
+
+if TYPE_CHECKING:
+    from deployguard.rows.application import Application
+
+Variables = dict[str, str | Secret]
 
 
 def make_target(plan: Plan, home: Home, clock: Clock) -> Target:
@@ -51,7 +56,28 @@ def make_target(plan: Plan, home: Home, clock: Clock) -> Target:
         branch=spec.code.branch if spec.code else "main",
         application_parts=_application(plan, directory, known),
         elsewhere=_elsewhere(plan, project),
+        databases=_own_databases(plan, secrets),
     )
+
+
+def variables_of(plan: Plan, target: Target, planned: PlannedStep, names: Mapping[str, Any]) -> Variables:
+    """What a step's processes and the application get beside the usual: its `env:`, and its own database's URL."""
+    own = target.databases.get(planned.id)
+    told = {plan.database_in: own} if plan.database_in and own is not None else {}
+    return {**told, **rendered_environment(planned.spec.env, names, Fetching(target.secrets))}
+
+
+def target_of(target: Target, planned: PlannedStep, env: Mapping[str, str | Secret]) -> Target:
+    """The environment as one step sees it: with the database and the variables that it has for itself."""
+    own = target.databases.get(planned.id)
+    if own is None and not env:
+        return target
+    application = target.application_parts
+    if application is not None:
+        application = replace(application, env={**application.env, **env})
+    if own is not None:  # the environment's replicas copy another database
+        target = replace(target, database_url=own, replicas=(), own=True)
+    return replace(target, application_parts=application, remembered={})
 
 
 def addresses_of(plan: Plan, target: Target) -> list[Secret]:
@@ -63,8 +89,7 @@ def addresses_of(plan: Plan, target: Target) -> list[Secret]:
     found: list[Secret] = []
     for number, text in enumerate(plan.runbook.spec.notify):
         try:
-            known = {n: target.secrets.get(n) for n in target.secrets.names() if f"secrets.{n}" in text}
-            address = render_environment(text, plan.names, known)
+            address = render_environment(text, plan.names, Fetching(target.secrets))
         except ExpressionError as error:
             raise RunbookError([plan.runbook.document.problem(str(error), ("notify", number))]) from None
         if address:
@@ -153,10 +178,51 @@ def _url(plan: Plan, known: Mapping[str, Secret], url: str | None, key: str) -> 
         raise RunbookError([plan.runbook.document.problem(str(error), path, hint)]) from None
 
 
-def _application(plan: Plan, directory: Path, known: Mapping[str, Secret]) -> Application | None:
+def _own_databases(plan: Plan, secrets: Secrets) -> dict[str, str | Secret]:
+    found: dict[str, str | Secret] = {}
+    for planned in (*plan.checks, *plan.steps):
+        if planned.spec.database is None:
+            continue
+        try:
+            found[planned.id] = render_environment(
+                planned.spec.database, {**plan.names, "matrix": planned.matrix}, Fetching(secrets)
+            )
+        except ExpressionError as error:
+            message = f"step {planned.id}: database: {error}"
+            raise RunbookError([plan.runbook.document.problem(message, (*planned.path, "database"))]) from None
+    return found
+
+
+def database_of(target: Target, planned: PlannedStep) -> str | None:
+    """URL of the database that a step works on: for comparing, never for showing."""
+    url = target.databases.get(planned.id, target.database_url)
+    return url.reveal() if isinstance(url, Secret) else url
+
+
+class Fetching(Mapping[str, Secret]):
+    """The secrets, each fetched when an expression asks for it: a step sees those it names, and no others."""
+
+    def __init__(self, secrets: Secrets) -> None:
+        self._secrets = secrets
+
+    def __getitem__(self, name: str) -> Secret:
+        if name not in self._secrets.fetchers:
+            raise KeyError(name)
+        return self._secrets.get(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._secrets.fetchers)
+
+    def __len__(self) -> int:
+        return len(self._secrets.fetchers)
+
+
+def _application(plan: Plan, directory: Path, known: Mapping[str, Secret]) -> "Application | None":
     django = plan.runbook.spec.django
     if django is None:
         return None
+    from deployguard.rows.application import Application
+
     return Application(
         python=directory / str(_rendered(plan, django.python, "python")),
         manage=directory / str(_rendered(plan, django.manage, "manage")),
@@ -165,14 +231,12 @@ def _application(plan: Plan, directory: Path, known: Mapping[str, Secret]) -> Ap
     )
 
 
-def rendered_environment(
-    env: Mapping[str, str], names: Mapping[str, Any], known: Mapping[str, Secret]
-) -> dict[str, str | Secret]:
+def rendered_environment(env: Mapping[str, str], names: Mapping[str, Any], known: Mapping[str, Secret]) -> Variables:
     """Variables for a process; those that need a secret that is not there are left out.
 
     The application then says itself, through the check that runs it, what it lacks.
     """
-    rendered: dict[str, str | Secret] = {}
+    rendered: Variables = {}
     for name, value in env.items():
         try:
             rendered[name] = render_environment(value, names, known)

@@ -62,7 +62,10 @@ class RunStarted(Event):
     definition: JSON = field(default_factory=dict)
     """The runbook as read (expressions unrendered, so no secret in it), with its file name under "file"."""
     steps: list[JSON] = field(default_factory=list)
-    """The plan, in order: id, uses, summary, check, idempotent, rollback (a kind's name or None)."""
+    """The plan, in order: id, uses, summary, check, idempotent, rollback (a kind's name or None).
+
+    A step with a database of its own has its identity under "target"; None where it did not answer.
+    """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -286,7 +289,7 @@ class RunResumed(Event):
     actor: str
     host: str
     accepted: JSON = field(default_factory=dict)
-    """What `--accept-plan` let pass: digests before and now."""
+    """What `--accept-plan` let pass: digests of the plan, and commits, before and now; the "beginning" as it is now."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -294,5 +297,5 @@ class RunFinished(Event):
     """The run stopped with an outcome; `state.py` says which may be followed by `RunResumed`."""
 
     state: str
-    """succeeded, failed, rolled_back, rollback_incomplete, waiting, interrupted or refused."""
+    """succeeded, failed, rolled_back, rollback_incomplete, waiting, interrupted, refused or aborted."""
     reason: str = ""

@@ -62,9 +62,21 @@ def check_home(path: Path) -> None:
         _refuse_if_shared(path)
 
 
+def sync_folder(folder: Path) -> None:
+    """Make what was created in a folder survive a power cut: a file's own sync says nothing of its name."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
 def _private(path: Path) -> Path:
+    missing = [] if path.exists() else [p for p in (path, *path.parents) if not p.exists()]
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for made in missing:
+            sync_folder(made.parent)
     except FileExistsError as error:
         raise Refused(f"{path} is not a folder", hint="Move it away; deployguard keeps its journal there.") from error
     except OSError as error:

@@ -57,10 +57,7 @@ class EnvironmentLock:
             raise self._held() from None
         except OSError as error:
             if error.errno in {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}:
-                raise Refused(
-                    f"{self._path.parent} is on a file system without locks",
-                    hint="Set DEPLOYGUARD_HOME to a folder on a local file system.",
-                ) from error
+                raise without_locks(self._path.parent) from error
             raise
         if not self.still_ours():
             raise self._held()
@@ -120,6 +117,13 @@ class EnvironmentLock:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def without_locks(folder: Path) -> Refused:
+    """The error for a place where nobody can be kept out."""
+    return Refused(
+        f"{folder} is on a file system without locks", hint="Set DEPLOYGUARD_HOME to a folder on a local file system."
+    )
 
 
 def about_me(run: str, since: datetime) -> dict[str, object]:

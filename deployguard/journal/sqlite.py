@@ -15,13 +15,15 @@ import os
 import sqlite3
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 from deployguard.errors import Damaged, DeployguardError, LeaseLost, NotRecorded
 from deployguard.journal.base import Record
 from deployguard.journal.events import Event, LeaseTaken
+from deployguard.journal.home import sync_folder
+from deployguard.journal.lock import without_locks
 from deployguard.secret import Secret
 
 FORMAT = "1"
@@ -35,6 +37,9 @@ CREATE TABLE IF NOT EXISTS events (
 _INSPECT = (
     "Run 'deployguard runs --inspect' to read what can be read; restore the file from its own backup if you have one."
 )
+
+
+_NO_LOCKS = frozenset({"SQLITE_IOERR_LOCK", "SQLITE_IOERR_RDLOCK", "SQLITE_IOERR_SHMLOCK", "SQLITE_IOERR_SHMMAP"})
 
 
 class SqliteJournal:
@@ -93,7 +98,7 @@ class SqliteJournal:
     def _create(self, path: Path) -> None:
         try:
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
         except FileExistsError:
             return  # another process was faster; SQLite sorts out the rest
         except OSError as error:
@@ -101,7 +106,11 @@ class SqliteJournal:
 
     def _unreadable(self, error: sqlite3.Error) -> DeployguardError:
         code = getattr(error, "sqlite_errorname", "")
-        if code.startswith(("SQLITE_IOERR", "SQLITE_FULL", "SQLITE_CANTOPEN", "SQLITE_BUSY", "SQLITE_READONLY")):
+        if code in _NO_LOCKS:
+            return without_locks(self._path.parent)
+        if code == "SQLITE_READONLY" and os.access(self._path, os.W_OK):
+            code += ": a form that is not ours"  # the file says so itself
+        elif code.startswith(("SQLITE_IOERR", "SQLITE_FULL", "SQLITE_CANTOPEN", "SQLITE_BUSY", "SQLITE_READONLY")):
             return self._not_written(code)
         return Damaged(f"the journal {self._path} cannot be read ({code or type(error).__name__})", hint=_INSPECT)
 
@@ -121,11 +130,13 @@ class SqliteJournal:
                 about = dict(self._connection.execute("SELECT name, value FROM about"))
         except sqlite3.Error as error:
             raise self._unreadable(error) from error
-        if about.get("format") != FORMAT or "id" not in about:
+        if about.get("format") != FORMAT:
             raise Damaged(
                 f"the journal {self._path} has format {about.get('format')}, this deployguard writes {FORMAT}",
                 hint="Use the deployguard that wrote it, or set DEPLOYGUARD_HOME to begin a new one.",
             )
+        if not isinstance(about.get("id"), str):
+            raise Damaged(f"the journal {self._path} does not say which one it is", hint=_INSPECT)
         self._digest = self._link(b"", b"deployguard journal", about["id"].encode())
 
     def _link(self, previous: bytes, *parts: bytes) -> bytes:
@@ -341,14 +352,6 @@ class _immediate:  # noqa: N801 - reads as a statement: with _immediate(connecti
             self._connection.execute("ROLLBACK")
 
 
-def _sync_folder(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
 def open_readable(path: Path) -> Iterator[tuple[int, str, str, str, bool]]:
     """What can be read of a damaged journal: (seq, run, at, kind, trusted), without believing any of it.
 
@@ -364,7 +367,8 @@ def open_readable(path: Path) -> Iterator[tuple[int, str, str, str, bool]]:
             if (source := Path(f"{path}{suffix}")).exists():
                 shutil.copyfile(source, f"{copy}{suffix}")
         try:
-            yield from _read_all(sqlite3.connect(copy))
+            with closing(sqlite3.connect(copy)) as connection:
+                yield from _read_all(connection)
         except (sqlite3.Error, UnicodeDecodeError):
             return
 
@@ -372,7 +376,7 @@ def open_readable(path: Path) -> Iterator[tuple[int, str, str, str, bool]]:
 def _read_all(connection: sqlite3.Connection) -> Iterator[tuple[int, str, str, str, bool]]:
     about = dict(connection.execute("SELECT name, value FROM about"))
     digest = hashlib.sha256(
-        b"".join(len(p).to_bytes(8, "big") + p for p in (b"deployguard journal", about.get("id", "").encode()))
+        b"".join(len(p).to_bytes(8, "big") + p for p in (b"deployguard journal", str(about.get("id")).encode()))
     ).digest()
     trusted = True
     expected = 1

@@ -43,9 +43,6 @@ ALLOWED: dict[str, frozenset[str]] = {
     "stuck": frozenset({"compensating", "compensated", "stuck"}),
 }
 
-ENDED = frozenset({"succeeded", "rolled_back", "failed", "refused"})
-"""States of a run that nothing can be added to, except a rollback."""
-
 
 @dataclass(frozen=True)
 class StepState:
@@ -116,11 +113,17 @@ class Watched:
 
 @dataclass(frozen=True)
 class RunState:
-    """What the record says of one run."""
+    """What the record says of one run.
+
+    Attributes:
+        started: how it began; with the plan that a person has accepted since, where one has.
+        accepted: whether a person has let it go on with anything else than it began with.
+    """
 
     id: str
     started: e.RunStarted
     at: str
+    accepted: bool = False
     state: str = "running"
     reason: str = ""
     ended: str | None = None
@@ -142,6 +145,12 @@ class RunState:
     def environment(self) -> str:
         """Name of the environment the run acts on."""
         return self.started.environment
+
+    @property
+    def in_place(self) -> tuple[str, ...]:
+        """Ids of the steps that may have changed something which is not undone."""
+        looks = {s["id"] for s in self.started.steps if s.get("check")}
+        return tuple(s.id for s in self.steps.values() if s.to_undo and s.id not in looks)
 
 
 def fold(records: Iterable[Record]) -> dict[str, RunState]:
@@ -190,9 +199,10 @@ def _apply(run: RunState, record: Record) -> RunState:  # noqa: C901 - one arm p
             # resumed before it took its lease, a run checks again: the newest verdict counts
             return replace(run, checks=(*(c for c in run.checks if c.check != event.check), event))
         case e.RunResumed():
-            return replace(run, state="running", reason="", ended=None, waiting_for=())
+            return replace(_agreed(run, event), state="running", reason="", ended=None, waiting_for=())
         case e.RunFinished():
-            return replace(run, state=event.state, reason=event.reason, ended=record.at)
+            waiting = run.waiting_for if event.state == "waiting" else ()
+            return replace(run, state=event.state, reason=event.reason, ended=record.at, waiting_for=waiting)
         case e.RollbackStarted():
             return replace(run, state="running", rolling_back=event, ended=None, waiting_for=())
         case e.DecisionTaken():
@@ -206,6 +216,18 @@ def _apply(run: RunState, record: Record) -> RunState:  # noqa: C901 - one arm p
         case e.StepWaiting():
             run = replace(run, waiting_for=(*run.waiting_for, event))
     return _apply_to_step(run, record)
+
+
+_AGREED = ("runbook_digest", "plan_digest", "commit", "target", "settings", "definition", "steps")
+
+
+def _agreed(run: RunState, event: e.RunResumed) -> RunState:
+    run, now = replace(run, accepted=run.accepted or bool(event.accepted)), event.accepted.get("beginning")
+    if now is None:
+        return run
+    started = replace(run.started, **{name: now[name] for name in _AGREED})
+    steps = {s["id"]: run.steps.get(s["id"]) or StepState(id=s["id"], uses=s["uses"]) for s in started.steps}
+    return replace(run, started=started, steps=steps)
 
 
 def _looked(watched: Watched, record: Record, event: e.Sampled) -> Watched:

@@ -28,9 +28,10 @@ def undone(history: History) -> bool:
 
 
 def _named(found: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    where = f"{found['where']}: " if found.get("where") else ""
     for column in found.get("columns") or ():
         if isinstance(column, dict):
-            yield f"{column.get('table')}.{column.get('column')}", column
+            yield f"{where}{column.get('table')}.{column.get('column')}", column
 
 
 def _counted(evidence: Iterator[dict[str, Any]]) -> dict[str, dict[str, Any]]:

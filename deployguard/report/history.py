@@ -11,6 +11,7 @@ from deployguard.journal.base import Record
 from deployguard.journal.state import RunState, StepState, advance
 from deployguard.report.model import Attempt, Bar, Rows, StepPart
 from deployguard.report.prose import between, moment
+from deployguard.runbook.matrix import split_id
 
 BARS = 60
 """More bars than this are no picture any more: the longest are shown."""
@@ -47,8 +48,10 @@ class History:
 
     def undone_by_restore(self, step: StepState) -> bool:
         """Whether a backup that was put back took the step's effect with it."""
-        begun = self.state.rolling_back
-        backups = (s.state for s in self.state.steps.values() if s.uses == "backup.create")
+        begun, where = self.state.rolling_back, self.where(step.id)
+        backups = (
+            s.state for s in self.state.steps.values() if s.uses == "backup.create" and self.where(s.id) == where
+        )
         return begun is not None and begun.via == "restore" and step.uses in IN_DATABASE and "compensated" in backups
 
     def of(self, *kinds: type[e.Event]) -> Iterator[Record]:
@@ -56,7 +59,10 @@ class History:
         return (r for r in self.records if isinstance(r.event, kinds))
 
     def evidence(self, *uses: str, after: int = 0, before: float = inf) -> Iterator[dict[str, Any]]:
-        """Evidence of finished steps and checks of these kinds, in order, from between two numbers of the journal."""
+        """Evidence of finished steps and checks of these kinds, in order, from between two numbers of the journal.
+
+        Of a step with a database of its own it also says which, under "where".
+        """
         for record in self.of(e.StepFinished, e.CheckFinished):
             if not after < record.seq < before:
                 continue
@@ -64,7 +70,19 @@ class History:
                 case e.CheckFinished(uses=kind, evidence=found) if kind in uses:
                     yield found
                 case e.StepFinished(step=step, evidence=found) if self.state.steps[step].uses in uses:
-                    yield found
+                    where = self.where(step)
+                    yield {**found, "where": where} if where else found
+
+    def backups(self) -> list[dict[str, Any]]:
+        """Evidence of the newest backup of each database."""
+        return list({found.get("where"): found for found in self.evidence("backup.create")}.values())
+
+    def where(self, step: str) -> str:
+        """What a step's own database is called: by its item, else by its name; "" where it has the environment's."""
+        planned = next(s for s in self.state.started.steps if s["id"] == step)
+        if "target" not in planned:
+            return ""
+        return split_id(step)[1] or str((planned["target"] or {}).get("database", step))
 
     def worked(self, *uses: str) -> tuple[float, int]:
         """Numbers of the first and the last event of steps of these kinds; (inf, 0) where there was none."""

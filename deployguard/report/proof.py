@@ -18,9 +18,9 @@ def promises(history: History, changes: Sequence[ColumnChange]) -> Iterator[Prom
         yield _rows(changes)
         yield _plaintext(changes)
         yield _readable(history, changes)
-    backup = next(iter(list(history.evidence("backup.create"))[-1:]), None)
-    if backup is not None or changes:
-        yield _restorable(backup)
+    backups = history.backups()
+    if backups or changes:
+        yield _restorable(backups)
 
 
 def _taken_back(history: History) -> Promise:
@@ -115,14 +115,20 @@ def _shook_hands(history: History) -> bool:
     return False
 
 
-def _restorable(backup: dict[str, Any] | None) -> Promise:
+def _restorable(backups: Sequence[dict[str, Any]]) -> Promise:
     promise = "There is a way back by restore"
-    if backup is None:
+    if not backups:
         return Promise(promise, "not proven", say("This run has no backup on record."))
-    path, digest = backup.get("path", "unknown"), str(backup.get("manifest_sha256") or "unknown")
-    if backup.get("state") == "restored":
+    untried = [b.get("path", "unknown") for b in backups if b.get("state") != "restored"]
+    if untried:
+        was = "was" if len(untried) == 1 else "were"
+        which = ", ".join(["{}"] * len(untried))
+        noun = "backup" if len(untried) == 1 else "backups"
         return Promise(
-            promise, "proven",
-            say("The backup {} was restored into a scratch database and compared; manifest SHA-256 {}.", path, digest),
-        )  # fmt: skip
-    return Promise(promise, "not proven", say("The backup {} was written, but not restored to try it.", path))
+            promise, "not proven", say(f"The {noun} {which} {was} written, but not restored to try it.", *untried)
+        )
+    facts = [f for b in backups for f in (b.get("path", "unknown"), b.get("manifest_sha256") or "unknown")]
+    told = " ".join(
+        ["The backup {} was restored into a scratch database and compared; manifest SHA-256 {}."] * len(backups)
+    )
+    return Promise(promise, "proven", say(told, *facts))

@@ -8,6 +8,7 @@ from deployguard.journal.state import StepState
 from deployguard.report.history import History
 from deployguard.report.model import Left, Rollback, UndoLine
 from deployguard.report.prose import Prose, clock, say
+from deployguard.runbook.matrix import split_id
 
 
 def rollback(history: History) -> Rollback | None:
@@ -16,13 +17,13 @@ def rollback(history: History) -> Rollback | None:
     if not begun:
         return None
     run, complete = history.state.id, history.state.state == "rolled_back"
-    backup = next(iter(list(history.evidence("backup.create"))[-1:]), None)
+    backups = history.backups()
     return Rollback(
         text=tuple(_story(history)),
         command="" if complete else history.undo_command,
         lines=tuple(_done(history)) if history.state.rolling_back else tuple(_open(history, begun)),
-        restore=() if complete else tuple(_restore(backup)),
-        restore_command="" if complete or backup is None else f"deployguard rollback {run} --via restore",
+        restore=() if complete else tuple(_restore(backups)),
+        restore_command="" if complete or not backups else f"deployguard rollback {run} --via restore",
     )
 
 
@@ -65,7 +66,7 @@ def _open(history: History, begun: list[StepState]) -> Iterator[UndoLine]:
     when = _on_request(history.state.started.definition)
     for step in reversed(begun):
         undo = plan[step.id].get("rollback")
-        if step.id in when:
+        if split_id(step.id)[0] in when:
             yield UndoLine(step.id, f"stays; {undo or 'restoring it'} is option 2")
         elif undo:
             yield UndoLine(step.id, f"{undo} undoes it" if undo != step.uses else f"{undo} knows its own undo")
@@ -82,16 +83,19 @@ def _on_request(definition: dict[str, Any]) -> set[str]:
     }
 
 
-def _restore(backup: dict[str, Any] | None) -> Iterator[Prose]:
-    if backup is None:
+def _restore(backups: list[dict[str, Any]]) -> Iterator[Prose]:
+    if not backups:
         yield say("This run has no backup on record, so there is nothing to restore.")
         return
     taken = {"restored": "restored once to try it", "readable": "read back once", "written": "written, not tried"}
-    state = taken.get(str(backup.get("state")), "state unknown")
-    yield say(
-        f"It loses everything written to the database since the backup was taken: {{}} ({state}).",
-        backup.get("path"),
-    )
+    for backup in backups:
+        where = [backup["where"]] if backup.get("where") else []
+        state = taken.get(str(backup.get("state")), "state unknown")
+        yield say(
+            f"It loses everything written to the database{' of {}' * len(where)} since the backup was taken: "
+            f"{{}} ({state}).",
+            *where, backup.get("path"),
+        )  # fmt: skip
 
 
 def left(history: History) -> tuple[Left, ...]:

@@ -18,6 +18,7 @@ _WORDS: dict[str, tuple[str, Tone]] = {
     "refused": ("Refused: nothing was changed", "calm"),
     "waiting": ("Waiting", "wait"),
     "interrupted": ("Interrupted", "wait"),
+    "aborted": ("Aborted", "bad"),
     "running": ("No end on record", "wait"),
 }
 
@@ -91,11 +92,22 @@ def _of_state(history: History) -> Iterator[Prose]:
             for waiting in state.waiting_for:
                 until = f" Not before {clock(waiting.until)}." if waiting.until else ""
                 yield (*say("{}: ", waiting.step), waiting.reason.rstrip("."), *say("." + until))
+        case "aborted":
+            yield say(f"{{}} in {{}} was ended before it was done: {_tally(history)}.", name, where)
+            yield from _because(state.reason)
+            yield from _left_in_place(state.in_place)
         case "interrupted":
             yield say(f"{{}} in {{}} was stopped on the way and can be resumed: {_tally(history)}.", name, where)
             yield from _because(state.reason)
         case _:
             yield say(f"{{}} in {{}} is running, or its process died: {_tally(history)}.", name, where)
+
+
+def _left_in_place(steps: Sequence[str]) -> Iterator[Prose]:
+    if steps:
+        yield say(f"What it had done is still in place: {', '.join(['{}'] * len(steps))}.", *steps)
+    else:
+        yield say("Nothing that it had done is in place.")
 
 
 def _because(reason: str) -> Iterator[Prose]:
@@ -140,7 +152,8 @@ def departures(history: History) -> Iterator[Prose]:
                 why = f"Reason given: {taken.why}" if taken.why else "No reason was given."
                 yield (*say(f"{{}} {said} {{}} at {clock(record.at)}. ", taken.who, taken.step), why)
             case e.RunResumed(accepted=accepted, actor=actor) if accepted:
-                yield say(f"{{}} resumed with another plan than was begun, at {clock(record.at)}.", actor)
+                other = "plan than was begun" if "plan" in accepted else "commit than the run had brought"
+                yield say(f"{{}} resumed with another {other}, at {clock(record.at)}.", actor)
     for words, steps in (history.state.started.settings.get("selection") or {}).items():
         if steps:
             yield say("Not the whole runbook was run: {}.", f"--{words} {_joined(steps)}")
@@ -150,7 +163,7 @@ def _joined(value: object) -> str:
     return " ".join(str(v) for v in value) if isinstance(value, list) else str(value)
 
 
-def advice(history: History) -> Iterator[Advice]:
+def advice(history: History) -> Iterator[Advice]:  # noqa: C901 - one arm for each state, flat on purpose
     """What to do next."""
     state = history.state
     resume = f"deployguard deploy --resume --env {quote(state.environment)}"
@@ -169,6 +182,10 @@ def advice(history: History) -> Iterator[Advice]:
         case "rolled_back":
             yield from _mend(history)
             yield Advice(say("Then begin again:"), f"deployguard deploy --env {quote(state.environment)}")
+        case "aborted":
+            if state.in_place:
+                yield Advice(say("Take back what it had done, if it must be:"), undo)
+            yield Advice(say("Begin again:"), f"deployguard deploy --env {quote(state.environment)}")
         case "refused":
             yield from _mend(history)
             yield Advice(say("Then ask again:"), f"deployguard preflight --env {quote(state.environment)}")

@@ -1,52 +1,40 @@
-"""`${{ … }}`: Jinja2, sandboxed and strict. Undefined names are errors, data is never a template."""
+"""`${{ … }}`: evaluated once, strictly. Undefined names are errors, data is never a template."""
 
 import re
 from collections.abc import Mapping
 from typing import Any
 
-from jinja2 import StrictUndefined, TemplateError, UndefinedError, nodes
-from jinja2.exceptions import SecurityError
-from jinja2.sandbox import ImmutableSandboxedEnvironment
-
 from deployguard.secret import Secret
 
 OPEN, CLOSE = "${{", "}}"
-_WHOLE = re.compile(r"\s*\$\{\{((?:(?!\}\}).)*)\}\}\s*", re.DOTALL)
-_ANY = re.compile(r"\$\{\{.*?\}\}", re.DOTALL)
+ANY = re.compile(r"\$\{\{.*?\}\}", re.DOTALL)
 _LONGEST = 65536
+_WORDS = "for|while|macro|call|set|import|from|include|extends|block|with|filter|do|def|lambda|if|elif|else|raw"
+_STATEMENT = re.compile(rf"\{{%[-+]?\s*({_WORDS})\b")
+"""Jinja's own; after another word `{{%` is somebody else's text, such as a format of curl's or date's."""
+_CLEVER = re.compile(r"\$\{\{.*\b(for|while|macro|import|include|set|def|lambda)\b.*\}\}|:=", re.DOTALL)
+_FOR_SCRIPTS = (
+    "Loops, definitions and imports are for a script: put them into one and run: it. "
+    "A step is repeated for each item of a list by matrix:, and left out by if:."
+)
+COMPUTED = "*"
+"""Stands in a dotted name for what only evaluation gives."""
 
 
 class Variables(dict[str, str]):
     """Environment variables, under the name `env`: one that is not set is called by its name."""
 
 
-class _Unset(StrictUndefined):
-    __slots__ = ()
-
-    @property
-    def _undefined_message(self) -> str:
-        if isinstance(self._undefined_obj, Variables):
-            return f"the environment variable {self._undefined_name} is not set"
-        return str(super()._undefined_message)
-
-
-_jinja = ImmutableSandboxedEnvironment(
-    variable_start_string=OPEN,
-    variable_end_string=CLOSE,
-    # blocks and comments are cleverness for scripts: their marks are made impossible to write
-    block_start_string="\0%",
-    block_end_string="%\0",
-    comment_start_string="\0#",
-    comment_end_string="#\0",
-    undefined=_Unset,
-    autoescape=False,
-    keep_trailing_newline=True,
-)
-_jinja.globals.clear()
-
-
 class ExpressionError(ValueError):
-    """An expression cannot be read or has no value; the message says which name."""
+    """An expression cannot be read or has no value; the message says which name.
+
+    Attributes:
+        hint: what to write instead, where that can be said.
+    """
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
 
 
 class _Revealed(Mapping[str, str]):
@@ -71,35 +59,22 @@ def has_expression(value: object) -> bool:
 
 
 def names_in(text: str) -> set[tuple[str, ...]]:
-    """Dotted names that `text` uses, as far as they are written out: `("steps", "backup", "outputs", "path")`.
+    """Dotted names that `text` uses: `("steps", "backup", "outputs", "path")`.
+
+    A part that is not written out, as in `secrets[matrix.tenant]`, is `COMPUTED`.
 
     Raises:
         ExpressionError: the text is not a template that can be read.
     """
+    if statement := _STATEMENT.search(text):
+        raise ExpressionError(f"a runbook has no {{% {statement[1]} %}}", hint=_FOR_SCRIPTS)
+    from deployguard.runbook.sandbox import names_of
+
     try:
-        tree = _jinja.parse(text)
-    except TemplateError as error:
-        raise ExpressionError(f"cannot read the expression: {error.message}") from None
-    found: set[tuple[str, ...]] = set()
-    inner: set[int] = set()
-    for node in tree.find_all((nodes.Getattr, nodes.Getitem)):
-        assert isinstance(node, (nodes.Getattr, nodes.Getitem)), "that is what was looked for"  # noqa: S101
-        if isinstance(node.node, (nodes.Getattr, nodes.Getitem, nodes.Name)):
-            inner.add(id(node.node))
-    for name in tree.find_all((nodes.Getattr, nodes.Getitem, nodes.Name)):
-        if id(name) not in inner and (parts := _dotted(name)):
-            found.add(parts)
-    return found
-
-
-def _dotted(node: nodes.Node) -> tuple[str, ...]:
-    if isinstance(node, nodes.Name):
-        return (node.name,)
-    if isinstance(node, nodes.Getattr):
-        return (*_dotted(node.node), node.attr)
-    if isinstance(node, nodes.Getitem) and isinstance(node.arg, nodes.Const):
-        return (*_dotted(node.node), str(node.arg.value))
-    return ()
+        return names_of(text)
+    except ExpressionError as error:
+        hint = _FOR_SCRIPTS if _CLEVER.search(text) else "It is a value: names, filters, comparisons, A if B else C."
+        raise ExpressionError(str(error), hint=hint) from None
 
 
 def render(value: Any, names: Mapping[str, Any]) -> Any:  # noqa: ANN401 - any YAML value in, the same shape out
@@ -116,17 +91,9 @@ def render(value: Any, names: Mapping[str, Any]) -> Any:  # noqa: ANN401 - any Y
         return [render(item, names) for item in value]
     if not has_expression(value):
         return value
-    try:
-        if (whole := _WHOLE.fullmatch(value)) and len(_ANY.findall(value)) == 1:
-            result = _jinja.compile_expression(whole[1], undefined_to_none=False)(**names)
-            if isinstance(result, StrictUndefined):
-                str(result)  # raises with the name
-        else:
-            result = _jinja.from_string(value).render(**names)
-    except UndefinedError as error:
-        raise ExpressionError(f"{error.message}") from None
-    except (SecurityError, TemplateError, ArithmeticError, LookupError, TypeError, ValueError) as error:
-        raise ExpressionError(f"cannot evaluate the expression ({type(error).__name__})") from None
+    from deployguard.runbook.sandbox import evaluate
+
+    result = evaluate(value, names)
     if isinstance(result, str) and len(result) > _LONGEST:
         raise ExpressionError(f"the expression's value is longer than {_LONGEST} characters")
     return result
@@ -138,7 +105,7 @@ def render_environment(value: str, names: Mapping[str, Any], secrets: Mapping[st
     Raises:
         ExpressionError: see `render`.
     """
-    used = sorted({n[1] for n in names_in(value) if n[0] == "secrets" and len(n) > 1}) if has_expression(value) else []
+    used = sorted({".".join(n[1:]) for n in names_in(value) if n[0] == "secrets"}) if has_expression(value) else []
     result = str(render(value, {**names, "secrets": _Revealed(secrets)}))
     return Secret(result, name="+".join(used)) if used else result
 
@@ -159,5 +126,5 @@ def split_words(text: str) -> list[str]:
         held.append(match[0])
         return f"\ue000{len(held) - 1}\ue001"
 
-    words = shlex.split(_ANY.sub(hold, text))
+    words = shlex.split(ANY.sub(hold, text))
     return [re.sub("\ue000(\\d+)\ue001", lambda m: held[int(m[1])], word) for word in words]

@@ -73,7 +73,7 @@ def _text(file: Path) -> str:
         with file.open("rb") as stream:
             raw = stream.read(LARGEST + 1)
     except FileNotFoundError:
-        hint = "Run 'deployguard check PATH' with the runbook's path, or write one: README.md shows the shortest."
+        hint = "Name its path, or have one written: 'deployguard init'. README.md shows the shortest."
         raise RunbookError([Problem("there is no runbook here", file=file, line=1, hint=hint)]) from None
     except OSError as error:
         raise RunbookError([Problem(f"cannot be read: {error.strerror}", file=file, line=1)]) from error

@@ -12,8 +12,9 @@ from typing import Any, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from deployguard.errors import Problem, RunbookError
-from deployguard.runbook.expressions import ExpressionError, has_expression, names_in, split_words
+from deployguard.runbook.expressions import COMPUTED, ExpressionError, has_expression, names_in, split_words
 from deployguard.runbook.lines import Document, Path_, parse_lines, read_lines
+from deployguard.runbook.matrix import matrix_problems
 from deployguard.runbook.spec import Compensation, Runbook, SecretFrom, StepSpec
 
 Models = Mapping[str, type[BaseModel]]
@@ -206,10 +207,29 @@ def _step_problems(document: Document, spec: Runbook, kinds: Models) -> Iterator
             yield document.problem(message, (*path, "id"), "Give each step its own id.")
         seen.setdefault(step.id, line)
         yield from _kind_problems(document, path, step, kinds)
+        yield from matrix_problems(document, path, step)
+        yield from _database_problems(document, path, step, spec)
         if step.rollback is not None:
             yield from _kind_problems(document, (*path, "rollback"), step.rollback, kinds)
         if path[0] == "preflight" and not getattr(kinds.get(step.uses or ""), "check", True):
             yield document.problem(f"{step.uses} changes something", path, "Only checks stand under preflight:.")
+
+
+_ASKS_APPLICATION = ("django.", "encryption.", "rehearse")
+"""How the names of kinds begin that work through the application; each finds out for itself where that stands, too."""
+
+
+def _database_problems(document: Document, path: Path_, step: StepSpec, spec: Runbook) -> Iterator[Problem]:
+    """A database of its own that only deployguard would know of: application or command would change another."""
+    if step.database is None or step.env or (spec.django and spec.django.database_in):
+        return
+    message = f"step {step.id} has a database of its own, and"
+    if step.run is not None:
+        hint = "Give it the URL in the step's env:."
+        yield document.problem(f"{message} its command is not told which", (*path, "database"), hint)
+    elif (step.uses or "").startswith(_ASKS_APPLICATION):
+        hint = "Name the variable that it takes its database's URL from: database_in: under django:."
+        yield document.problem(f"{message} the application is not told which", (*path, "database"), hint)
 
 
 def _kind_problems(document: Document, path: Path_, step: StepSpec | Compensation, kinds: Models) -> Iterator[Problem]:
@@ -284,26 +304,27 @@ def _may_hold_secret(path: Path_) -> bool:
     if path[:2] == ("django", "env") or path[0] == "notify":
         return True
     if path[0] == "environments":
-        return len(path) > 2 and path[2] in {"database", "replicas"}  # noqa: PLR2004
-    return "env" in path[2:4] or "files" in path[2:4]
+        return path[2:3] in {("database",), ("replicas",)}
+    return path[2:3] in {("env",), ("files",), ("database",)} or path[2:4] == ("rollback", "env")
 
 
 def _name_problems(document: Document, spec: Runbook, kinds: Models) -> Iterator[Problem]:
     known_vars = set(spec.vars).union(*(e.vars for e in spec.environments.values()))
     outputs = {s.id: (i, _outputs_of(s, kinds)) for i, s in enumerate(spec.steps)}
     for path, text in _strings(document.data):
-        if "{{" not in text and path[-1] != "if":
+        if "{{" not in text and "{%" not in text and path[-1] != "if":
             continue
         wrapped = text if path[-1] != "if" or has_expression(text) else "${{ " + text + " }}"
         try:
             names = names_in(wrapped)
         except ExpressionError as error:
-            yield document.problem(str(error), path)
+            yield document.problem(str(error), path, error.hint)
             continue
         if "{{" in text and "${{" not in text:
             yield document.problem("an expression begins with ${{", path, "Write ${{ … }}.")
         for name in sorted(names):
             yield from _one_name(document, path, name, spec, known_vars, outputs)
+            yield from _item_problems(document, path, name, spec)
 
 
 def _outputs_of(step: StepSpec, kinds: Models) -> set[str]:
@@ -324,17 +345,45 @@ def _one_name(
         near = get_close_matches(root, ROOTS, n=1)
         hint = f"Did you mean {near[0]}?" if near else f"Expressions begin with one of: {', '.join(ROOTS)}."
         yield document.problem(f"undefined name {shown!r}", path, hint)
-    elif root == "vars" and len(name) > 1 and name[1] not in known_vars:
+    elif root == "vars" and len(name) > 1 and name[1] not in {*known_vars, COMPUTED}:
         near = get_close_matches(name[1], known_vars, n=1)
         hint = f"Did you mean vars.{near[0]}?" if near else f"Add {name[1]} under vars:."
         yield document.problem(f"undefined name {shown!r}", path, hint)
     elif root == "secrets" and not _may_hold_secret(path):
         hint = "Put it under the step's env: or files: and let the command read it there."
         yield document.problem("a secret may not stand here", path, hint)
-    elif root == "secrets" and len(name) > 1 and name[1] not in spec.secrets:
+    elif root == "secrets" and len(name) > 1 and name[1] not in {*spec.secrets, COMPUTED}:
         yield document.problem(f"undefined name {shown!r}", path, f"Add {name[1]} under secrets:.")
     elif root == "steps":
         yield from _step_name(document, path, name, outputs)
+
+
+def _item_problems(document: Document, path: Path_, name: tuple[str, ...], spec: Runbook) -> Iterator[Problem]:
+    """Names that mean something only in the step of an item, or only once a run has begun."""
+    shown, key = ".".join(name), path[2:3]
+    step = _step_at(spec, path)
+    mine = step.matrix if step is not None and isinstance(step.matrix, dict) else {}
+    if name[0] in {"steps", "run"} and key in {("matrix",), ("database",)}:
+        yield document.problem(
+            f"{shown!r} is not known yet here", path, f"{key[0]}: must be known before a run begins."
+        )
+    elif name[0] == "matrix" and (not mine or key == ("matrix",)):
+        hint = "Write matrix: { NAME: [one, two] } beside it; then ${{ matrix.NAME }} is its item."
+        yield document.problem(f"undefined name {shown!r}: there is no matrix here", path, hint)
+    elif name[0] == "matrix" and name[1:2] != tuple(mine):
+        yield document.problem(f"undefined name {shown!r}", path, f"Did you mean matrix.{next(iter(mine))}?")
+    elif name[0] == "steps" and (theirs := _matrix_of(spec, name[1:2])) is not None and theirs != mine:
+        hint = "A step with the same matrix: sees the output of its own item."
+        yield document.problem(f"{shown!r}: {name[1]} has one output for each item of its matrix", path, hint)
+
+
+def _matrix_of(spec: Runbook, step: tuple[str, ...]) -> object:
+    return next((s.matrix for s in spec.steps if (s.id,) == step), None)
+
+
+def _step_at(spec: Runbook, path: Path_) -> StepSpec | None:
+    parts = {"preflight": spec.preflight, "steps": spec.steps}
+    return parts[str(path[0])][int(path[1])] if path[0] in parts and len(path) > 1 else None
 
 
 def _step_name(

@@ -2,13 +2,28 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, WithJsonSchema, model_validator
 
 from deployguard.runbook.quantities import Duration
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]{0,99}$")]
 Scalar = str | int | float | bool
+Value = Scalar | list[Scalar]
 OnFailure = Literal["rollback", "stop", "ask"]
+Matrix = Annotated[
+    Any,  # what is wrong with it is said by matrix.py, with the line and a hint
+    WithJsonSchema(
+        {
+            "type": "object", "minProperties": 1, "maxProperties": 1,
+            "additionalProperties": {
+                "anyOf": [
+                    {"type": "array", "minItems": 1, "uniqueItems": True, "items": {"type": ["string", "integer"]}},
+                    {"type": "string", "pattern": r"\$\{\{"},
+                ]
+            },
+        }
+    ),
+]  # fmt: skip
 
 
 class Part(BaseModel):
@@ -35,6 +50,8 @@ class Django(Part):
     """The application's interpreter, from the environment's directory."""
     env: dict[str, str] = {}
     """Environment variables that the application needs; secrets may stand here."""
+    database_in: Name | None = None
+    """The variable that the application takes its database's URL from: it is given a step's own `database:` there."""
 
 
 class SecretFrom(BaseModel):
@@ -75,7 +92,7 @@ class Environment(Part):
     """URL of the database: sqlite:///file, postgresql://…, mysql://…"""
     replicas: list[str] = []
     """URLs of databases that copy it: row work waits while one falls behind. PostgreSQL's primary knows its own."""
-    vars: dict[str, Scalar] = {}
+    vars: dict[str, Value] = {}
     secrets: dict[str, SecretFrom] = {}
     """Secrets that are kept elsewhere than the runbook's own list says."""
     requires: Requires = Requires()
@@ -128,6 +145,12 @@ class StepSpec(Part):
     files: dict[str, str] = {}
     """NAME: text; the text goes to a 0600 file whose path is in the variable NAME."""
     cwd: str | None = None
+    database: str | None = None
+    """URL of the database this step works on, instead of the environment's; secrets may stand here."""
+    matrix: Matrix | None = None
+    """NAME: list. The step runs once for each item, which it sees as `${{ matrix.NAME }}`."""
+    max_parallel: Annotated[int, Field(ge=1, le=100)] = 1
+    """How many items of a matrix are worked on at the same time."""
     condition: str | None = Field(None, alias="if")
     needs: list[str] = []
     timeout: Duration | None = None
@@ -174,7 +197,7 @@ class Runbook(Part):
     summary: str = ""
     code: Code | None = None
     django: Django | None = None
-    vars: dict[str, Scalar] = {}
+    vars: dict[str, Value] = {}
     secrets: dict[str, SecretFrom] = {}
     encryption: Encryption = Encryption()
     environments: Annotated[dict[Name, Environment], Field(min_length=1)]

@@ -1,100 +1,107 @@
 """The step kinds: our own in one list on one screen, other people's through the entry point."""
 
+from collections.abc import Iterator, Mapping
 from functools import cache
+from importlib import import_module
 
-from deployguard.steps.backup_create import BackupCreate
-from deployguard.steps.backup_restore import BackupRestore
 from deployguard.steps.base import Step
-from deployguard.steps.clock_skew import ClockSkew
-from deployguard.steps.database_quiet import DatabaseQuiet
-from deployguard.steps.database_reachable import DatabaseReachable
-from deployguard.steps.dependencies_importable import DependenciesImportable
-from deployguard.steps.disk_space import DiskSpace
-from deployguard.steps.django_check import DjangoCheck
-from deployguard.steps.django_deploy_check import DjangoDeployCheck
-from deployguard.steps.django_migrate import DjangoMigrate
-from deployguard.steps.django_pending_migrations import DjangoPendingMigrations
-from deployguard.steps.encryption_decrypt import EncryptionDecrypt
-from deployguard.steps.encryption_encrypt import EncryptionEncrypt
-from deployguard.steps.encryption_plan import EncryptionPlan
-from deployguard.steps.encryption_readiness import EncryptionReadiness
-from deployguard.steps.encryption_rotate import EncryptionRotate
-from deployguard.steps.encryption_scrub import EncryptionScrub
-from deployguard.steps.encryption_usage import EncryptionUsage
-from deployguard.steps.encryption_verify import EncryptionVerify
-from deployguard.steps.folder_private import FolderPrivate
-from deployguard.steps.gate_approval import GateApproval
-from deployguard.steps.gate_command import GateCommand
-from deployguard.steps.gate_http import GateHttp
-from deployguard.steps.gate_metric import GateMetric
-from deployguard.steps.gate_sql import GateSql
-from deployguard.steps.gate_window import GateWindow
-from deployguard.steps.git_clean import GitClean
-from deployguard.steps.git_update import GitUpdate
-from deployguard.steps.http import Http
-from deployguard.steps.http_baseline import HttpBaseline
-from deployguard.steps.key_check import KeyCheck
-from deployguard.steps.log import Log
-from deployguard.steps.monitor import Monitor
-from deployguard.steps.python_install import PythonInstall
-from deployguard.steps.rehearse import Rehearse
-from deployguard.steps.run import Run
-from deployguard.steps.sql import Sql
-from deployguard.steps.tls_expiry import TlsExpiry
-from deployguard.steps.tools_present import ToolsPresent
 
 ENTRY_POINTS = "deployguard.steps"
 
-KINDS: dict[str, type[Step]] = {
-    kind.uses: kind
-    for kind in (
-        KeyCheck,
-        GitClean,
-        GitUpdate,
-        PythonInstall,
-        DatabaseReachable,
-        DatabaseQuiet,
-        ClockSkew,
-        DiskSpace,
-        FolderPrivate,
-        ToolsPresent,
-        DependenciesImportable,
-        DjangoCheck,
-        DjangoDeployCheck,
-        DjangoPendingMigrations,
-        DjangoMigrate,
-        BackupCreate,
-        BackupRestore,
-        Rehearse,
-        EncryptionReadiness,
-        EncryptionUsage,
-        EncryptionPlan,
-        EncryptionEncrypt,
-        EncryptionDecrypt,
-        EncryptionRotate,
-        EncryptionVerify,
-        EncryptionScrub,
-        GateApproval,
-        GateWindow,
-        GateCommand,
-        GateHttp,
-        GateSql,
-        GateMetric,
-        TlsExpiry,
-        Http,
-        HttpBaseline,
-        Sql,
-        Log,
-        Monitor,
-        Run,
-    )
-}
+
+class Kinds(Mapping[str, type[Step]]):
+    """Kinds by name, each imported when it is asked for: a command pays for those that its runbook uses.
+
+    The name says where a kind stands: `git.update` is the class `GitUpdate` in `git_update.py`.
+    """
+
+    def __init__(self, *names: str) -> None:
+        self._names = dict.fromkeys(names)
+
+    def __getitem__(self, name: str) -> type[Step]:
+        if name not in self._names:
+            raise KeyError(name)
+        module = name.replace(".", "_")
+        kind: type[Step] = getattr(import_module(f"{__name__}.{module}"), module.title().replace("_", ""))
+        return kind
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+KINDS: Mapping[str, type[Step]] = Kinds(
+    "key.check",
+    "git.clean",
+    "git.update",
+    "python.install",
+    "database.reachable",
+    "database.quiet",
+    "clock.skew",
+    "disk.space",
+    "folder.private",
+    "tools.present",
+    "dependencies.importable",
+    "django.check",
+    "django.deploy_check",
+    "django.pending_migrations",
+    "django.migrate",
+    "backup.create",
+    "backup.restore",
+    "rehearse",
+    "encryption.readiness",
+    "encryption.usage",
+    "encryption.plan",
+    "encryption.encrypt",
+    "encryption.decrypt",
+    "encryption.rotate",
+    "encryption.verify",
+    "encryption.scrub",
+    "gate.approval",
+    "gate.window",
+    "gate.command",
+    "gate.http",
+    "gate.sql",
+    "gate.metric",
+    "tls.expiry",
+    "http",
+    "http.baseline",
+    "sql",
+    "log",
+    "monitor",
+    "run",
+)
+
+
+class _AndTheirs(Mapping[str, type[Step]]):
+    """Our own kinds, and those of installed packages, which are looked for only when ours do not have a name."""
+
+    def __init__(self, ours: Mapping[str, type[Step]]) -> None:
+        self._ours = ours
+
+    def __getitem__(self, name: str) -> type[Step]:
+        return self._ours[name] if name in self._ours else _theirs()[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._ours or name in _theirs()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys([*self._ours, *_theirs()]))
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
 
 
 @cache
-def all_kinds() -> dict[str, type[Step]]:
-    """Our own kinds, and those of installed packages; none of theirs takes the name of one of ours."""
+def _theirs() -> dict[str, type[Step]]:
     from importlib.metadata import entry_points
 
-    theirs = {point.name: point.load() for point in entry_points(group=ENTRY_POINTS)}
-    return {**theirs, **KINDS}
+    return {point.name: point.load() for point in entry_points(group=ENTRY_POINTS)}
+
+
+@cache
+def all_kinds() -> Mapping[str, type[Step]]:
+    """Our own kinds, and those of installed packages; none of theirs takes the name of one of ours."""
+    return _AndTheirs(KINDS)

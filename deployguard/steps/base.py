@@ -10,22 +10,24 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
 from deployguard.clock import Clock
-from deployguard.databases import connect
-from deployguard.databases.base import Database
 from deployguard.errors import Refused
 from deployguard.journal.home import Home
-from deployguard.journal.state import Watched
-from deployguard.keys.keyring import Keyring
 from deployguard.masking import Masker
 from deployguard.process import Result
-from deployguard.rows.application import Application
-from deployguard.rows.discover import Discovery, discover
 from deployguard.secret import Secret
+
+if TYPE_CHECKING:  # every command imports this file: whoever connects, encrypts or asks the application pays for it
+    from deployguard.databases.base import Database
+    from deployguard.databases.url import DatabaseUrl
+    from deployguard.journal.state import Watched
+    from deployguard.keys.keyring import Keyring
+    from deployguard.rows.application import Application
+    from deployguard.rows.discover import ApplicationDatabase, Discovery
 
 JSON = dict[str, Any]
 
@@ -143,29 +145,52 @@ class Target:
     commit: str | None = None
     remote: str = "origin"
     branch: str = "main"
-    application_parts: Application | None = None
+    application_parts: "Application | None" = None
     remembered: dict[str, Any] = field(default_factory=dict, compare=False)
     """What the application said; forgotten before each step that may change its code or packages."""
     elsewhere: Mapping[str, Secrets] = field(default_factory=dict)
     replicas: tuple[str | Secret, ...] = ()
+    databases: Mapping[str, str | Secret] = field(default_factory=dict)
+    """URLs of the steps that have a database of their own, by the step's id."""
+    own: bool = False
+    """Whether `database_url` is a step's own, and the application must be told of it."""
 
     @property
-    def application(self) -> Application:
+    def application(self) -> "Application":
         """The Django application.
 
         Raises:
-            Refused: the runbook names none.
+            Refused: the runbook names none, or it stands on another database than the step.
         """
         if self.application_parts is None:
             raise Refused("the runbook names no Django application", hint="Add django: with manage: and python:.")
+        if self.own and "stands on" not in self.remembered:
+            self.remembered["stands on"] = self._require_database(self.application_parts)
         return self.application_parts
 
-    def connect(self, *, read_only: bool = False) -> Database:
+    def _require_database(self, application: "Application") -> str:
+        """A step that changes another database than it was given would be the worst of all."""
+        from deployguard.databases.url import parse_url
+        from deployguard.rows.discover import discover
+
+        found = self.remembered["discovery"] = discover(application)
+        standing = next((d for d in found.databases if d.alias == "default"), None)
+        wanted = parse_url(self.database_url or "")
+        if standing is None or not _is_same(standing, wanted, application.directory, self.project):
+            raise Refused(
+                f"the application stands on {standing.name if standing else 'no database'}, the step on {wanted.shown}",
+                hint="Name the variable that it takes its database's URL from: database_in: under django:.",
+            )
+        return standing.name
+
+    def connect(self, *, read_only: bool = False) -> "Database":
         """A new connection to the environment's database.
 
         Raises:
             Refused: there is none, or it cannot be opened.
         """
+        from deployguard.databases import connect
+
         if self.database_url is None:
             raise Refused(
                 f"the environment {self.environment} has no database", hint="Add database: to it in the runbook."
@@ -173,16 +198,26 @@ class Target:
         return connect(self.database_url, base=self.project, read_only=read_only)
 
     @cached_property
-    def keyring(self) -> Keyring:
+    def keyring(self) -> "Keyring":
         """The field-encryption keys, validated.
 
         Raises:
             Refused: one is missing or not a key.
         """
+        from deployguard.keys.keyring import Keyring
+
         found = [self.secrets.get(name) for name in self.keys]
         if not found:
             raise Refused("the runbook names no encryption key", hint="Add one under secrets: and encryption: keys:.")
         return Keyring.from_secrets(found)
+
+
+def _is_same(standing: "ApplicationDatabase", wanted: "DatabaseUrl", directory: Path, project: Path) -> bool:
+    if wanted.product == "sqlite":
+        return (directory / standing.name).resolve() == (project / wanted.database).resolve()
+    ports = {standing.port, str(wanted.port or "")} - {""}
+    hosts = {wanted.host, *wanted.options.values()}  # a socket's folder is an option: ?host=/run/postgresql
+    return standing.name == wanted.database and standing.host.lower() in hosts and len(ports) <= 1
 
 
 @dataclass(frozen=True)
@@ -237,7 +272,7 @@ class Context:
     folder: Path | None = None
     env: Mapping[str, str | Secret] = field(default_factory=dict)
     sample: Callable[..., None] = lambda *_, **__: None
-    watched: Watched | None = None
+    watched: "Watched | None" = None
     once: bool = False
     sibling: Callable[[str], tuple["Step", Mapping[str, str | Secret]]] | None = None
     answers: tuple[Answer, ...] = ()
@@ -254,10 +289,13 @@ class Context:
         application = self.target.application
         return self.command(application.manage_command(*arguments), env=application.env)
 
-    def discover(self) -> Discovery:
+    def discover(self) -> "Discovery":
         """The application's encrypted columns, as it said when it was last asked since a step may have changed it."""
+        application = self.target.application  # where the step has a database of its own, this has asked already
+        from deployguard.rows.discover import discover
+
         if "discovery" not in self.target.remembered:
-            self.target.remembered["discovery"] = discover(self.target.application)
+            self.target.remembered["discovery"] = discover(application)
         found: Discovery = self.target.remembered["discovery"]
         return found
 

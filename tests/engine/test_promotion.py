@@ -69,6 +69,16 @@ def a_step_left_out(site):
     return "left out some of the steps"
 
 
+def another_plan_on_the_way(site):
+    (site.copy() / "broken").touch()
+    site.write(RUNBOOK.replace("staging: { ", "staging: { on_failure: stop, "))
+    deploy(site, "staging")
+    (site.copy() / "broken").unlink()
+    site.write(RUNBOOK)
+    assert site.run("deploy", "--resume", "--accept-plan").returncode == 0
+    return "went on with another plan than it began with"
+
+
 def too_long_ago(site):
     site.write(RUNBOOK.replace("1h", "1s"))
     deploy(site, "staging")
@@ -98,7 +108,7 @@ def a_success_taken_back(site):
 @pytest.mark.parametrize(
     "happened",
     [
-        nothing, another_commit, another_runbook, a_step_left_out, too_long_ago, a_failure,
+        nothing, another_commit, another_runbook, another_plan_on_the_way, a_step_left_out, too_long_ago, a_failure,
         a_failure_that_nobody_has_dealt_with, a_success_taken_back,
     ],
     ids=lambda happened: happened.__name__,

@@ -162,10 +162,7 @@ class Sweeping(Step):
 @pytest.fixture
 def sweeping(monkeypatch, project):
     all_kinds.cache_clear()
-    monkeypatch.setattr(
-        "deployguard.steps.KINDS",
-        (*KINDS, Sweeping) if isinstance(KINDS, tuple) else {**KINDS, "test.sweeping": Sweeping},
-    )
+    monkeypatch.setattr("deployguard.steps.KINDS", {**KINDS, "test.sweeping": Sweeping})
     project.write({"id": "sweep", "uses": "test.sweeping"}, step("last"))
     yield project
     all_kinds.cache_clear()

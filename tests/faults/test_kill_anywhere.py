@@ -37,31 +37,47 @@ def worker():
         process.stdin.close()
 
 
-@pytest.fixture(scope="module")
-def undisturbed(worker, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("undisturbed")
-    twelve.project(folder)
+def _undisturbed(worker, folder, project):
+    project(folder)
     answer = worker(folder=folder, do="deploy")
     assert answer["end"] == "succeeded"
     return answer["acts"], twelve.world(folder)
 
 
+@pytest.fixture(scope="module")
+def undisturbed(worker, tmp_path_factory):
+    return _undisturbed(worker, tmp_path_factory.mktemp("undisturbed"), twelve.project)
+
+
+@pytest.fixture(scope="module")
+def undisturbed_items(worker, tmp_path_factory):
+    return _undisturbed(worker, tmp_path_factory.mktemp("undisturbed"), twelve.project_of_items)
+
+
 @pytest.fixture
 def disturb(worker, undisturbed, tmp_path):
+    return _disturbing(worker, undisturbed[1], tmp_path / "project", twelve.project)
+
+
+@pytest.fixture
+def disturb_items(worker, undisturbed_items, tmp_path):
+    return _disturbing(worker, undisturbed_items[1], tmp_path / "project", twelve.project_of_items)
+
+
+def _disturbing(worker, world, folder, project):
     """Deploys with one fault, resumes with another or none, answers what is asked; gives how it went."""
 
     def once(kind, at, second=None):
-        folder = tmp_path / "project"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
-        twelve.project(folder)
+        project(folder)
         first = worker(folder=folder, do="deploy", kind=kind, at=at)
         assert _foreseen(first, folder), (kind, at, first)
         if second:
             again = worker(folder=folder, do="resume", kind=second[0], at=second[1])
             assert _foreseen(again, folder), (kind, at, second, again)
         asked = _go_on(worker, folder, "succeeded")
-        assert twelve.world(folder) == undisturbed[1], (kind, at, second)
+        assert twelve.world(folder) == world, (kind, at, second)
         assert twelve.begun_after_its_end(folder) == [], (kind, at, second)
         return first, asked
 
@@ -104,10 +120,13 @@ def _go_on(worker, folder, end):
             return asked
         assert answer["end"] == "NeedsPerson", answer
         asked += 1  # noqa: SIM113
-        made = folder / "made" / answer["step"]
-        done = made.exists() and made.read_text() != ""
-        decide = {answer["step"]: "done" if done else "retry"}
+        decide = {step: "done" if _has_written(folder, step) else "retry" for step in answer["steps"]}
     pytest.fail(f"not done after five resumes: {answer}")
+
+
+def _has_written(folder, step):
+    made = folder / "made" / step
+    return made.exists() and made.read_text() != ""
 
 
 def _all_faults(acts):
@@ -120,6 +139,14 @@ def test_a_fault_anywhere_ends_as_if_there_had_been_none(disturb, undisturbed):
 
     for kind, at in random.Random(seed).sample(_all_faults(undisturbed[0]), SAMPLE):
         disturb(kind, at)
+
+
+def test_a_fault_while_items_of_a_matrix_are_at_work_ends_as_if_there_had_been_none(disturb_items, undisturbed_items):
+    seed = random.randrange(10**6)
+    print("seed", seed)
+
+    for kind, at in random.Random(seed).sample(_all_faults(undisturbed_items[0]), SAMPLE // 3):
+        disturb_items(kind, at)
 
 
 def test_a_second_fault_while_resuming_changes_nothing(disturb, undisturbed):
@@ -148,6 +175,12 @@ def test_a_fault_anywhere_in_a_run_that_fails_ends_with_everything_undone(distur
 @pytest.mark.parametrize("kind", faulty.KINDS)
 def test_every_fault_ends_as_if_there_had_been_none(disturb, kind):
     _every(disturb, kind, "forward")
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("kind", faulty.KINDS)
+def test_every_fault_while_items_of_a_matrix_are_at_work_ends_as_if_there_had_been_none(disturb_items, kind):
+    _every(disturb_items, kind, "matrix")
 
 
 @pytest.mark.faults

@@ -44,6 +44,28 @@ STEPS = (
 )  # fmt: skip
 
 
+def each(name, command, **keys):
+    """A step for each of six items, three of them at work at the same time."""
+    text = f'step="{name}[$ITEM]"; echo "$step" >> noted; {command}'
+    return {
+        "id": name, "matrix": {"item": list("abcdef")}, "max_parallel": 3, "env": {"ITEM": "${{ matrix.item }}"},
+        "run": ["/bin/sh", "-eu", "-c", text], **keys,
+    }  # fmt: skip
+
+
+ITEMS = (
+    sh("folder", "mkdir -p made", idempotent=True),
+    each("sure", 'echo "$ITEM" > "made/$step"', idempotent=True),
+    each("once", 'echo "$ITEM" >> "made/$step"'),
+    each("seen", 'echo "$ITEM" >> "made/$step"', check=["/bin/sh", "-c", 'test -s "made/seen[$ITEM]"']),
+)
+
+
+def project_of_items(folder):
+    """The same promises for a matrix."""
+    return Project(folder).write(*ITEMS, environment={"on_failure": "stop"})
+
+
 def project(folder):
     """The runbook in a folder of its own; on failure it stops, so that nothing hides what was done."""
     return Project(folder).write(*STEPS, environment={"on_failure": "stop"})
@@ -83,6 +105,8 @@ def world(folder):
     """Everything that the runbook is about: the files it made and the rows it wrote."""
     folder = Path(folder)
     files = {p.name: p.read_text() for p in sorted((folder / "made").glob("*"))}
+    if not (folder / "world.db").exists():
+        return files, []
     with sqlite3.connect(folder / "world.db") as database:
         rows = database.execute("SELECT name FROM people").fetchall()
     database.close()

@@ -3,7 +3,7 @@
 One JSON object per line in, one out:
 
     {"folder": …, "do": "deploy" | "resume", "kind": …, "at": …, "decide": {…}}
-    {"killed": bool, "end": state or error class, "exit": code, "acts": n, "fired": bool, "step": …}
+    {"killed": bool, "end": state or error class, "exit": code, "acts": n, "fired": bool, "steps": […]}
 """
 
 import json
@@ -33,7 +33,7 @@ def carried_out(job):
             state = project.deploy().state
         end = {"end": state, "exit": EXIT[state]}
     except NeedsPerson as error:
-        end = {"end": "NeedsPerson", "exit": error.exit_code, "step": error.message.split()[1]}
+        end = {"end": "NeedsPerson", "exit": error.exit_code, "steps": list(error.steps)}
     except DeployguardError as error:
         end = {"end": type(error).__name__, "exit": error.exit_code, "message": error.message}
     return {**end, "killed": False, "acts": disk.acts, "fired": getattr(disk, "fired", False), "names": disk.names}

@@ -5,6 +5,9 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import tempfile
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -149,6 +152,16 @@ def test_inspect_reads_what_can_be_read_and_says_what_to_trust(path):
     assert [trusted for *_, trusted in open_readable(path)] == [True] * 3 + [False] * 5
 
 
+def test_a_form_of_database_that_this_sqlite_can_only_read_is_refused_as_damage(path):
+    write_some(path)
+    content = bytearray(path.read_bytes())
+    content[18] = 9  # the file's "write version", sqlite.org/fileformat2.html
+    path.write_bytes(content)
+
+    with pytest.raises(Damaged, match="cannot be read"):
+        SqliteJournal(path)
+
+
 @pytest.mark.parametrize("content", [b"", b"\0" * 8192, b"not a database at all" * 100], ids=["empty", "zeros", "text"])
 def test_a_file_that_is_no_journal_is_refused(path, content):
     write_some(path)
@@ -175,6 +188,7 @@ def test_a_note_that_is_torn_twice_leaves_the_one_before_it(path):
 
 def outcome_of(path, expected):
     """`same` when every record is there, `refused`, or the exception that must never be."""
+    list(open_readable(path))  # whatever the damage, it reads what it can
     try:
         journal = SqliteJournal(path)
         try:
@@ -228,9 +242,17 @@ def cuts(step, start=0):
     return damage
 
 
+@pytest.fixture
+def quick():
+    """A folder in memory where there is one: thousands of journals are opened, and each opening is synced."""
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as folder:
+        yield Path(folder)
+
+
 @pytest.mark.parametrize(("damage"), [flips(37, 11), cuts(211, 5)], ids=["flips", "cuts"])
-def test_a_damaged_file_is_refused_or_says_the_same(tmp_path, damage):
-    outcomes = [(label, outcome_of(path, expected)) for label, path, expected in damaged_copies(tmp_path, damage)]
+def test_a_damaged_file_is_refused_or_says_the_same(quick, damage):
+    outcomes = [(label, outcome_of(path, expected)) for label, path, expected in damaged_copies(quick, damage)]
 
     assert [o for o in outcomes if o[1] not in {"same", "refused"}] == []
     assert sum(1 for o in outcomes if o[1] == "refused") > 10
@@ -238,10 +260,50 @@ def test_a_damaged_file_is_refused_or_says_the_same(tmp_path, damage):
 
 @pytest.mark.faults
 @pytest.mark.parametrize(("damage"), [flips(1), cuts(1)], ids=["flips", "cuts"])
-def test_every_damaged_byte_is_refused_or_says_the_same(tmp_path, damage):
-    outcomes = [(label, outcome_of(path, expected)) for label, path, expected in damaged_copies(tmp_path, damage)]
+def test_every_damaged_byte_is_refused_or_says_the_same(quick, damage):
+    outcomes = [(label, outcome_of(path, expected)) for label, path, expected in damaged_copies(quick, damage)]
 
+    refused = sum(1 for o in outcomes if o[1] == "refused")
+    print(f"{len(outcomes)} damaged, {refused} refused", file=sys.__stderr__, flush=True)
     assert [o for o in outcomes if o[1] not in {"same", "refused"}] == []
+
+
+def test_what_says_whose_journal_it_is_may_be_spoilt_in_any_byte(quick):
+    write_some(quick / "journal.db")
+    content = (quick / "journal.db").read_bytes()
+    with closing(sqlite3.connect(quick / "journal.db")) as raw:
+        expected = [row[:2] for row in raw.execute("SELECT seq, run FROM events")]
+        [[page]] = raw.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'about'")
+        [[size]] = raw.execute("PRAGMA page_size")
+    begin = (page - 1) * size
+    outcomes = set()
+    for at in (begin + n for n in range(size) if content[begin + n]):
+        for value in (0, 1, 7, 8, 12, 13, 14, 255, content[at] ^ 1, content[at] ^ 0x80):
+            copy = quick / "copy"
+            shutil.rmtree(copy, ignore_errors=True)
+            copy.mkdir()
+            shutil.copy(quick / "journal.head", copy)
+            (copy / "journal.db").write_bytes(content[:at] + bytes([value]) + content[at + 1 :])
+            list(open_readable(copy / "journal.db"))
+            try:
+                journal = SqliteJournal(copy / "journal.db")
+                assert [(r.seq, r.run) for r in journal.records()] == expected
+                journal.close()
+                outcomes.add("same")
+            except Damaged:
+                outcomes.add("refused")
+
+    assert outcomes == {"same", "refused"}
+
+
+def test_a_journal_in_another_ones_place_is_refused(path, tmp_path):
+    write_some(path)
+    (tmp_path / "theirs").mkdir()
+    write_some(tmp_path / "theirs/journal.db", events=20)
+    shutil.copyfile(tmp_path / "theirs/journal.db", path)
+
+    with pytest.raises(Damaged, match=r"event 8 of the journal .* is not the one recorded"):
+        SqliteJournal(path)
 
 
 def test_what_was_appended_survives_the_death_of_the_writer(path):
@@ -264,3 +326,44 @@ for n in range(100):
 
     assert done.returncode == -9
     assert len(list(SqliteJournal(path).records())) == 52
+
+
+FAILS_ONCE = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {faults!r})
+import faulty
+from deployguard.errors import NotRecorded
+from deployguard.journal import events as e
+from deployguard.journal.sqlite import SqliteJournal
+
+class Once(faulty.Disk):
+    armed = False
+    def act(self, name, write_half):
+        fails, self.armed = self.armed and name.startswith("sync"), self.armed and not name.startswith("sync")
+        return 5 if fails else None
+
+disk = Once()
+faulty.Installed(disk)
+journal = SqliteJournal(Path({path!r}))
+journal.append("r1", e.RunStarted(environment="s", name="n", runbook_digest="", plan_digest="", commit=None, target=None, actor="", host="", version="", steps=[{{"id": "a", "uses": "run"}}]))
+disk.armed = True
+for number in range(3):
+    try:
+        journal.append("r1", e.StepSkipped(step="a", reason=str(number)))
+        print("recorded")
+    except NotRecorded as error:
+        print("refused")
+"""
+
+
+def test_a_sync_that_failed_is_not_tried_again(path):
+    """The kernel may drop what it could not write and call the next sync a success (PostgreSQL's fsync surprise)."""
+    script = FAILS_ONCE.format(path=str(path), faults=str(Path(__file__).parents[1] / "faults"))
+
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+
+    assert done.stdout.split() == ["refused"] * 3, done.stderr
+    journal = SqliteJournal(path)
+    journal.append("r1", e.StepSkipped(step="a", reason="opened anew, it goes on from what is there"))
+    journal.close()

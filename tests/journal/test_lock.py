@@ -1,5 +1,6 @@
 """One holder per environment: the kernel's lock, and whether it still is the one that others would meet."""
 
+import os
 import subprocess
 import sys
 
@@ -34,6 +35,16 @@ os.kill(os.getpid(), 9)
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == -9
 
     EnvironmentLock(tmp_path, "staging", about=ABOUT).close()
+
+
+def test_a_lock_that_its_dead_takers_child_keeps_is_said_to_be_of_one_who_is_gone(tmp_path):
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    about = {**ABOUT, "host": os.uname().nodename, "pid": gone.pid, "pid_started": 1.0}
+    with EnvironmentLock(tmp_path, "staging", about=about), pytest.raises(EnvironmentHeld) as caught:
+        EnvironmentLock(tmp_path, "staging", about=ABOUT)
+
+    assert f"run r1 (process {gone.pid} on {os.uname().nodename}, which is gone) since" in caught.value.message
 
 
 def test_a_lock_file_that_was_removed_is_noticed_by_its_holder(tmp_path):

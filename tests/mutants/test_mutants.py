@@ -31,7 +31,7 @@ def copy(pristine, tmp_path):
 
 
 def test_there_are_enough_of_them():
-    assert len(PATCHES) >= 8
+    assert len(PATCHES) >= 20
 
 
 @pytest.mark.slow

@@ -81,3 +81,17 @@ def test_a_value_made_with_a_secret_is_a_secret():
     assert isinstance(value, Secret)
     assert value.reveal() == "a-hunter2hunter2"
     assert "hunter2" not in repr(value)
+
+
+@pytest.mark.parametrize("text", ["${{ secrets['k' ~ 'ey'] }}", "${{ secrets[vars.name] }}"])
+def test_a_value_made_with_a_computed_secret_is_a_secret_too(text):
+    key = Secret("hunter2hunter2", name="key")
+
+    assert names_in(text) >= {("secrets", "*")}
+    assert isinstance(render_environment(text, {"vars": {"name": "key"}}, {"key": key}), Secret)
+
+
+def test_a_var_may_have_the_name_of_a_method():
+    assert render("${{ vars.items }}", {"vars": {"items": 3}}) == 3
+    with pytest.raises(ExpressionError):
+        render("${{ vars.keys }}", {"vars": {"items": 3}})

@@ -145,6 +145,44 @@ def test_what_is_wrong_is_said_with_its_line_and_a_hint(load, old, new, line, me
     assert hint in found[0].hint
 
 
+FOR_SCRIPTS = "Loops, definitions and imports are for a script"
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "hint"),
+    [
+        ("{% for x in vars %}a{% endfor %}", "a runbook has no {% for %}", FOR_SCRIPTS),
+        ("{%- macro f(x) %}{% endmacro %}", "a runbook has no {% macro %}", FOR_SCRIPTS),
+        ("{% import 'os' as os %}", "a runbook has no {% import %}", FOR_SCRIPTS),
+        ("{% include '/etc/passwd' %}", "a runbook has no {% include %}", FOR_SCRIPTS),
+        ("{% if vars.folder %}x{% endif %}", "a runbook has no {% if %}", "left out by if:"),
+        ("{% set x = 1 %}", "a runbook has no {% set %}", FOR_SCRIPTS),
+        ("${{ [x for x in vars.folder] }}", "cannot read the expression", FOR_SCRIPTS),
+        ("${{ for x in vars.folder }}", "cannot read the expression", FOR_SCRIPTS),
+        ("${{ import os }}", "cannot read the expression", FOR_SCRIPTS),
+        ("${{ lambda: 1 }}", "cannot read the expression", FOR_SCRIPTS),
+        ("${{ vars.folder = 3 }}", "cannot read the expression", "It is a value"),
+        ("${{ range(3) }}", "undefined name 'range'", "Expressions begin with one of"),
+        ("${{ cycler(1) }}", "undefined name 'cycler'", "Expressions begin with one of"),
+    ],
+)
+def test_loops_and_cleverness_are_refused_kindly(load, text, message, hint):
+    old = 'source: "${{ vars.folder }}/a"'
+
+    [problem] = problems_of(load, GOOD.replace(old, f'source: "{text}"'))
+
+    assert problem.line == 14
+    assert problem.message.startswith(message)
+    assert hint in problem.hint
+
+
+@pytest.mark.parametrize("text", ["%{http_code}", "+%Y{%s}", "{%d%%}", "100 %} {%", "{# not a comment #}"])
+def test_what_only_looks_like_it_is_text(load, text):
+    old = 'source: "${{ vars.folder }}/a"'
+
+    assert load(GOOD.replace(old, f'source: "{text}"')).spec.steps[0].with_["source"] == text
+
+
 @pytest.mark.parametrize("word", ["yes", "no", "on", "OFF", "True", "0063", "0x1F", "22:22", "1_000", "0o17"])
 def test_a_word_that_yaml_readers_disagree_on_is_refused_unless_quoted(load, word):
     problems = problems_of(load, GOOD.replace("/srv", word))

@@ -39,6 +39,10 @@ def test_the_runbook_at_the_top_of_the_repository_fits(schema, runbook):
         (("preflight", "disk.space", "with"), "factor", "often"),
         (("secrets", "encryption_key"), "from", "envelope"),
         (("environments", "production"), "on_failure", "panic"),
+        (("steps", 0), "matrix", {}),
+        (("steps", 0), "matrix", {"tenant": []}),
+        (("steps", 0), "matrix", {"tenant": "acme"}),
+        (("steps", 0), "max_parallel", 0),
     ],
 )
 def test_what_check_refuses_the_schema_refuses_too(schema, runbook, place, key, value):
@@ -53,5 +57,6 @@ def test_what_check_refuses_the_schema_refuses_too(schema, runbook, place, key, 
 def test_an_expression_may_stand_where_a_number_is_meant(schema, runbook):
     room = next(check for check in runbook["preflight"] if check["uses"] == "disk.space")
     room["with"]["factor"] = "${{ vars.watch }}"
+    room["matrix"] = {"tenant": "${{ vars.tenants }}"}
 
     assert not list(schema.iter_errors(runbook))

@@ -1,0 +1,1 @@
+"""A first runbook for a project, from what is found in it."""
