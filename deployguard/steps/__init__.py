@@ -35,6 +35,7 @@ from deployguard.steps.http_baseline import HttpBaseline
 from deployguard.steps.key_check import KeyCheck
 from deployguard.steps.log import Log
 from deployguard.steps.monitor import Monitor
+from deployguard.steps.plaintext_copies import PlaintextCopies
 from deployguard.steps.python_install import PythonInstall
 from deployguard.steps.rehearse import Rehearse
 from deployguard.steps.run import Run
@@ -67,6 +68,7 @@ KINDS: dict[str, type[Step]] = {
         Rehearse,
         EncryptionReadiness,
         EncryptionUsage,
+        PlaintextCopies,
         EncryptionPlan,
         EncryptionEncrypt,
         EncryptionDecrypt,

@@ -3,7 +3,9 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import StringConstraints
 
 from deployguard.databases.base import Database
 from deployguard.errors import Refused
@@ -13,7 +15,13 @@ from deployguard.rows.progress import Pulse
 from deployguard.rows.rewrite import Rewritten
 from deployguard.rows.target import ColumnCount, EncryptedColumn
 from deployguard.rows.verify import Verification
+from deployguard.source.base import Column
 from deployguard.steps.base import JSON, Context, Outcome, Progress
+
+ModelField = Annotated[str, StringConstraints(pattern=r"^\w+\.\w+\.\w+$")]
+"""app.Model.field"""
+Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=8)]
+"""Why something may stay, in words."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +64,26 @@ def opened(context: Context, *, read_only: bool) -> Iterator[Database]:
         yield database
     finally:
         database.close()
+
+
+def chosen_columns(context: Context, names: Sequence[str]) -> list[Column]:
+    """The columns that are named as app.Model.field; by default those that the application says it encrypts."""
+    if names:
+        return [_named(name) for name in names]
+    if context.target.application_parts is None:
+        return []
+    return [_discovered(column) for column in context.discover().fields if column.field]
+
+
+def _named(name: str) -> Column:
+    app, model, field = name.split(".")
+    # as Django names a table and a column by default
+    return Column(f"{app}.{model}", field, f"{app}_{model}".lower(), field)
+
+
+def _discovered(column: EncryptedColumn) -> Column:
+    model, _, field = column.field.rpartition(".")
+    return Column(model, field, column.table, column.column)
 
 
 def refuse_foreign(columns: Sequence[EncryptedColumn]) -> None:
