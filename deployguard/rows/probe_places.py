@@ -8,9 +8,10 @@ the host, which read them, and go back to it through the same pipe.
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import logging
+import runpy
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Dict  # noqa: UP035 - Python 3.8
 
 Json = Dict[str, Any]  # noqa: UP006 - evaluated, and Python 3.8 has no dict[...]
@@ -119,18 +120,8 @@ def _texts(store: Any, data: str) -> list[str] | None:  # noqa: ANN401
     return found or None
 
 
-def _probe() -> Any:  # noqa: ANN401
-    """The script beside this one, under a name that no module of the application has."""
-    place = Path(__file__).with_name("probe.py")
-    spec = importlib.util.spec_from_file_location("_deployguard_probe", place)
-    assert spec is not None  # noqa: S101 - it is a file that is there
-    assert spec.loader is not None  # noqa: S101
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 if __name__ == "__main__":
-    probe = _probe()
+    # as a module it would stand in the way of one of the application's own
+    probe = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("probe.py"))))
     probe.ANSWERS.update(places=answer_places, sessions=answer_sessions)
     probe.main()

@@ -19,6 +19,7 @@ from deployguard.steps.encryption_encrypt import EncryptionEncrypt
 from deployguard.steps.encryption_plan import EncryptionPlan
 from deployguard.steps.encryption_readiness import EncryptionReadiness
 from deployguard.steps.encryption_rotate import EncryptionRotate
+from deployguard.steps.encryption_roundtrip import EncryptionRoundtrip
 from deployguard.steps.encryption_usage import EncryptionUsage
 from deployguard.steps.encryption_verify import EncryptionVerify
 from deployguard.steps.folder_private import FolderPrivate
@@ -74,6 +75,7 @@ KINDS: dict[str, type[Step]] = {
         EncryptionDecrypt,
         EncryptionRotate,
         EncryptionVerify,
+        EncryptionRoundtrip,
         GateApproval,
         GateWindow,
         GateCommand,
