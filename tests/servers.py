@@ -108,6 +108,10 @@ class PostgresServer(Server):
         )  # fmt: skip
         self.restart()
 
+    def replica(self):
+        """Another server that copies this one as it goes on."""
+        return PostgresReplica(self)
+
     def restart(self):
         settings = ["fsync=off", "shared_buffers=128MB", "max_wal_size=4GB", "full_page_writes=off"]
         self.start(
@@ -135,8 +139,21 @@ class PostgresServer(Server):
         return f"postgresql://postgres@127.0.0.1:{self.port}/{quote(database, safe='')}"
 
 
+class PostgresReplica(PostgresServer):
+    def __init__(self, primary):
+        Server.__init__(self)
+        self.programs = primary.programs
+        subprocess.run(
+            [self.programs / "pg_basebackup", "-D", self.data, "-h", "127.0.0.1", "-p", str(primary.port),
+             "-U", "postgres", "-R", "-X", "stream", "-c", "fast", "--no-sync"],
+            check=True, capture_output=True, user=self.user, cwd=self.folder,
+        )  # fmt: skip
+        self.restart()
+
+
 class MariaServer(Server):
     crash_signal, stop_signal = signal.SIGKILL, signal.SIGTERM
+    options = ()
 
     def __init__(self):
         self.program = shutil.which("mariadbd", path=_path())
@@ -144,20 +161,26 @@ class MariaServer(Server):
         if not self.program or not install:
             pytest.skip("there is no mariadbd here: run tests/get_mariadb.sh .cache/mariadb")
         super().__init__()
+        # a server that starts removes what it takes for its leftovers in its tmpdir, another's too
+        self.temporary = self.folder / "tmp"
+        self.temporary.mkdir(mode=0o700)
+        if self.user:
+            shutil.chown(self.temporary, self.user)
         subprocess.run(
             [install, "--no-defaults", f"--datadir={self.data}", "--auth-root-authentication-method=normal",
              "--skip-test-db", *([f"--user={self.user}"] if self.user else [])],
-            check=True, capture_output=True, cwd=self.folder,
+            check=True, capture_output=True, cwd=self.folder, env={**os.environ, "TMPDIR": str(self.temporary)},
         )  # fmt: skip
         self.restart()
 
     def restart(self):
-        # its own tmpdir: a server that starts removes what it takes for its leftovers there, another's too.
-        # A lax mode, as many sites have it: our own session must be strict all the same
+        # A lax mode, as many sites have it: our own session must be strict all the same. Each commit reaches the
+        # kernel (2): with less, a killed server loses what the tests have just filled in
         self.start(
             [self.program, "--no-defaults", f"--datadir={self.data}", f"--socket={self.data}/s", f"--port={self.port}",
-             f"--tmpdir={self.data}", "--bind-address=127.0.0.1", "--sql-mode=", "--character-set-server=utf8mb4",
-             "--innodb-flush-log-at-trx-commit=0", "--innodb-buffer-pool-size=256M", "--skip-name-resolve"]
+             f"--tmpdir={self.temporary}", "--bind-address=127.0.0.1", "--sql-mode=", "--character-set-server=utf8mb4",
+             "--innodb-flush-log-at-trx-commit=2", "--innodb-buffer-pool-size=256M", "--skip-name-resolve",
+             *self.options]
         )  # fmt: skip
 
     def connect(self, database=None):
@@ -179,6 +202,25 @@ class MariaServer(Server):
 
     def url(self, database):
         return f"mysql://root@127.0.0.1:{self.port}/{quote(database, safe='')}"
+
+
+class MariaPrimary(MariaServer):
+    options = ("--server-id=1", "--log-bin=log")
+
+    def replica(self):
+        """Another server that copies this one as it goes on."""
+        copy = MariaReplica()
+        copy.run("SET GLOBAL gtid_slave_pos = ''")
+        copy.run(
+            f"CHANGE MASTER TO MASTER_HOST = '127.0.0.1', MASTER_PORT = {self.port}, MASTER_USER = 'root',"
+            " MASTER_USE_GTID = slave_pos"
+        )
+        copy.run("START SLAVE")
+        return copy
+
+
+class MariaReplica(MariaServer):
+    options = ("--server-id=2", "--read-only=OFF")
 
 
 class Store:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import ClassVar, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 Value = int | float | str | bytes
 Key = tuple[Value, ...]
@@ -57,13 +57,28 @@ class TableShape:
     """Why its rows cannot be rewritten safely and what to do, as the rest of a sentence about the table."""
 
 
+class Condition(NamedTuple):
+    """What a column of the primary key must be."""
+
+    column: str
+    operator: Literal["<", "<=", ">", ">=", "=", "!="]
+    value: Value
+
+
 @dataclass(frozen=True)
 class RowTable:
-    """What is read and written of a table: its key and the columns at work."""
+    """What is read and written of a table: its key, the columns at work, and which rows.
+
+    Attributes:
+        until: the last key that belongs to it; None for all there are, later ones too.
+        where: all of them hold for each row.
+    """
 
     name: str
     key: tuple[str, ...]
     columns: tuple[str, ...]
+    until: Key | None = None
+    where: tuple[Condition, ...] = ()
 
 
 class Row(NamedTuple):
@@ -92,15 +107,25 @@ class Change(NamedTuple):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Where an operation on a table stands; kept in the target, in the rows' own transaction."""
+    """Where an operation on a range of a table's keys stands; kept in the target, in the rows' own transaction.
 
+    Attributes:
+        shard: number of the range, from 0 in the order of the keys.
+        begin, until: the range: after the one, up to and including the other; None is the table's end.
+        number: of the pass, from 1.
+        after: the last key that this pass is done with.
+        changed: rows changed in this pass.
+        total: rows changed in all passes before.
+        done: a pass over the whole table has found nothing to do.
+    """
+
+    shard: int = 0
+    begin: Key | None = None
+    until: Key | None = None
     number: int = 1
-    """Of the pass, from 1."""
     after: Key | None = None
     changed: int = 0
-    """Rows changed in this pass."""
     total: int = 0
-    """Rows changed in all passes before."""
     done: bool = False
 
 
@@ -134,7 +159,7 @@ class Batch(Protocol):
         """Write each change whose old values are still there, compared byte by byte; the keys of the others."""
 
     def save(self, operation: str, table: str, checkpoint: Checkpoint) -> None:
-        """Move an operation's checkpoint."""
+        """Move the checkpoint of one of an operation's ranges."""
 
     def keep(self, operation: str, table: str, kept: Sequence[Kept]) -> None:
         """Remember values that the undo must leave."""
@@ -142,9 +167,6 @@ class Batch(Protocol):
 
 class Database(Protocol):
     """One connection to one database."""
-
-    works_elsewhere: ClassVar[bool]
-    """Whether a server does the writing, so that this process can do something else meanwhile."""
 
     def identity(self) -> Identity:
         """Which database this is, as it says itself."""
@@ -155,14 +177,20 @@ class Database(Protocol):
     def number(self, query: str) -> float:
         """The one number that a query gives."""
 
+    def lag(self) -> float | None:
+        """Seconds that this server is behind the one that it copies; None where it copies none, or has stopped to."""
+
     def tables(self) -> list[str]:
         """Names of the application's tables, in order; those that deployguard keeps are left out."""
 
     def shape(self, table: str) -> TableShape:
         """How a table is declared. Raises `Refused` when it is not there."""
 
-    def count(self, table: str) -> int:
+    def count(self, table: str, where: Sequence[Condition] = ()) -> int:
         """Rows, at this moment."""
+
+    def cut(self, table: RowTable, every: int) -> list[Key]:
+        """Keys that cut the table's rows of this moment into ranges of `every` rows; each ends a range, in order."""
 
     def page(self, table: RowTable, after: Key | None, limit: int) -> list[Row]:
         """Rows in key order, those after a key; no transaction stays open.
@@ -183,11 +211,17 @@ class Database(Protocol):
     def batch(self, fence: int) -> AbstractContextManager[Batch]:
         """A transaction that commits at the end, or keeps nothing; `LeaseLost` when fenced out."""
 
-    def checkpoint(self, operation: str, table: str) -> Checkpoint | None:
-        """Where an operation stands; None when it has not begun."""
+    def checkpoints(self, operation: str, table: str) -> list[Checkpoint]:
+        """Where an operation stands, range by range; none when it has not begun."""
 
-    def kept(self, operation: str, table: str) -> dict[tuple[str, Key], bytes]:
-        """Values that the undo must leave: digest by column and key."""
+    def checkpoint(self, operation: str, table: str, shard: int) -> Checkpoint | None:
+        """Where it stands in one of them."""
+
+    def keeps(self, operation: str, table: str) -> bool:
+        """Whether there are values that the undo must leave."""
+
+    def kept(self, operation: str, table: RowTable, keys: Sequence[Key]) -> dict[tuple[str, Key], bytes]:
+        """Those of some rows: digest by column and key."""
 
     def operations(self) -> set[str]:
         """Names of the operations that have a checkpoint here."""

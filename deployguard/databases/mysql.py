@@ -6,17 +6,29 @@ dev.mysql.com/doc/refman/8.4/en: information-schema, innodb-locking-reads.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from dataclasses import replace
+from typing import Any
 
 import pymysql
 from pymysql.constants import CLIENT
-from pymysql.cursors import SSCursor
+from pymysql.cursors import DictCursor, SSCursor
 
-from deployguard.databases.base import PREFIX, Checkpoint, Identity, Key, Row, RowTable, TableShape, within
+from deployguard.databases.base import (
+    PREFIX,
+    Checkpoint,
+    Condition,
+    Identity,
+    Key,
+    Row,
+    RowTable,
+    TableShape,
+    Value,
+    within,
+)  # fmt: skip
 from deployguard.databases.mysql_catalog import TableTypes, read_shape, read_tables, read_types
 from deployguard.databases.mysql_errors import explained
-from deployguard.databases.mysql_swap import MysqlBatch, name
-from deployguard.databases.state import TABLES, load_key, only_number, require_fence
+from deployguard.databases.mysql_swap import MysqlBatch, kept_id, name
+from deployguard.databases.state import CHECKPOINT, TABLES, checkpoint_of, dump_key, only_number, require_fence
 from deployguard.databases.url import DatabaseUrl
 from deployguard.errors import Refused
 
@@ -31,8 +43,9 @@ _IGNORED = {"charset"}
 # each statement commits by itself: the fence is made last and dropped first, so that where it stands, all stand
 _STATE = (
     """checkpoint (
-        operation varchar(255) NOT NULL, name varchar(64) NOT NULL, number bigint NOT NULL, after longtext,
-        changed bigint NOT NULL, total bigint NOT NULL, done boolean NOT NULL, PRIMARY KEY (operation, name)
+        operation varchar(255) NOT NULL, name varchar(64) NOT NULL, shard int NOT NULL, begins longtext, until longtext,
+        number bigint NOT NULL, after longtext, changed bigint NOT NULL, total bigint NOT NULL, done boolean NOT NULL,
+        PRIMARY KEY (operation, name, shard)
     )""",
     # a digest as key: the four columns together are wider than a key may be
     """kept (
@@ -46,8 +59,6 @@ _KIND = " ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin"
 
 class Mysql:
     """A database of a MariaDB or MySQL server."""
-
-    works_elsewhere: ClassVar[bool] = True
 
     def __init__(self, where: DatabaseUrl, *, read_only: bool) -> None:
         """Connect.
@@ -160,6 +171,13 @@ class Mysql:
             finally:
                 cursor.execute(f"SET SESSION TRANSACTION READ {self._allowed}")
 
+    def lag(self) -> float | None:
+        """What the slowest of its channels says."""
+        with self._explaining(), self._live().cursor(DictCursor) as cursor:
+            cursor.execute("SHOW ALL SLAVES STATUS" if self._is_mariadb else "SHOW REPLICA STATUS")
+            lags = [row.get("Seconds_Behind_Master", row.get("Seconds_Behind_Source")) for row in cursor.fetchall()]
+        return None if not lags or None in lags else float(max(lags))
+
     def tables(self) -> list[str]:
         """Names of the application's tables."""
         return read_tables(self._all)
@@ -168,9 +186,10 @@ class Mysql:
         """How a table is declared."""
         return read_shape(self._all, table, self._where.shown, mariadb=self._is_mariadb)
 
-    def count(self, table: str) -> int:
+    def count(self, table: str, where: Sequence[Condition] = ()) -> int:
         """Rows, at this moment."""
-        return int(self._all(f"SELECT count(*) FROM {name(table)}")[0][0])
+        only, values = self._only(RowTable(table, (), (), where=tuple(where)), None)
+        return int(self._all(f"SELECT count(*) FROM {name(table)} {only}", values)[0][0])
 
     def _types_of(self, table: RowTable) -> TableTypes:
         if table.name not in self._types:
@@ -179,24 +198,52 @@ class Mysql:
 
     def page(self, table: RowTable, after: Key | None, limit: int) -> list[Row]:
         """Rows in key order, those after a key."""
-        where, values = self._after(table, after) if after is not None else ("", ())
-        keys = ", ".join(map(name, table.key))
-        query = f"{self._select(table)} {where} ORDER BY {keys} LIMIT %s"
+        only, values = self._only(table, after)
+        query = f"{self._select(table)} {only} ORDER BY {_keys(table)} LIMIT %s"
         # unbuffered: what is not taken any more is read over when the cursor closes
         with self._explaining(), self._live().cursor(SSCursor) as cursor:
             cursor.execute(query, (*values, limit))
             return within(lambda: [_row(table, row) for row in cursor.fetchmany(_PORTION)])
 
-    def _after(self, table: RowTable, after: Key) -> tuple[str, tuple[object, ...]]:
+    def cut(self, table: RowTable, every: int) -> list[Key]:
+        """Keys that end ranges of `every` rows."""
+        bare = replace(table, columns=())
+        found: list[Key] = []
+        while True:
+            only, values = self._only(table, found[-1] if found else None)
+            keys = self._all(
+                f"{self._select(bare)} {only} ORDER BY {_keys(table)} LIMIT 1 OFFSET %s", (*values, every - 1)
+            )
+            if not keys:
+                return found
+            found.append(keys[0])
+
+    def _only(self, table: RowTable, after: Key | None) -> tuple[str, tuple[Value, ...]]:
+        """Which rows: those after a key, as far as the table goes."""
+        conditions: list[str] = []
+        values: tuple[Value, ...] = ()
+        for key, operators in ((after, (">", ">")), (table.until, ("<", "<="))):
+            if key is not None:
+                text, more = self._beside(table, key, *operators)
+                conditions.append(text)
+                values += more
+        for condition in table.where:
+            wanted = self._types_of(table).keys[condition.column].value
+            conditions.append(f"{name(condition.column)} {condition.operator} {wanted}")
+            values += (condition.value,)
+        return f"WHERE {' AND '.join(conditions)}" if conditions else "", values
+
+    def _beside(self, table: RowTable, key: Key, differs: str, last: str) -> tuple[str, tuple[Value, ...]]:
         # written out, since a comparison of whole rows is not looked up in the index
         kinds = self._types_of(table).keys
         either: list[str] = []
-        values: list[object] = []
-        for last, column in enumerate(table.key):
-            same = [f"{name(c)} = {kinds[c].value}" for c in table.key[:last]]
-            either.append(" AND ".join([*same, f"{name(column)} > {kinds[column].value}"]))
-            values += after[: last + 1]
-        return f"WHERE ({') OR ('.join(either)})", tuple(values)
+        values: tuple[Value, ...] = ()
+        for place, column in enumerate(table.key):
+            same = [f"{name(c)} = {kinds[c].value}" for c in table.key[:place]]
+            operator = last if place == len(table.key) - 1 else differs
+            either.append(" AND ".join([*same, f"{name(column)} {operator} {kinds[column].value}"]))
+            values += key[: place + 1]
+        return f"(({') OR ('.join(either)}))", values
 
     def rows(self, table: RowTable, keys: Sequence[Key]) -> list[Row]:
         """The rows of some keys, as they are now."""
@@ -251,27 +298,36 @@ class Mysql:
             require_fence(found[0][0] if found else None, fence, self._where.shown)
             yield MysqlBatch(connection, self._types_of, self.rows, packet=self._packet, mariadb=self._is_mariadb)
 
-    def checkpoint(self, operation: str, table: str) -> Checkpoint | None:
-        """Where an operation stands."""
-        if not self._has_state():
-            return None
-        found = self._all(
-            f"SELECT number, after, changed, total, done FROM {PREFIX}checkpoint WHERE operation = %s AND name = %s",
-            (operation, table),
-        )
-        if not found:
-            return None
-        number, after, changed, total, done = found[0]
-        return Checkpoint(number, load_key(after), changed, total, bool(done))
+    def checkpoints(self, operation: str, table: str) -> list[Checkpoint]:
+        """Where an operation stands, range by range."""
+        return self._checkpoints("operation = %s AND name = %s ORDER BY shard", (operation, table))
 
-    def kept(self, operation: str, table: str) -> dict[tuple[str, Key], bytes]:
-        """Values that the undo must leave."""
+    def checkpoint(self, operation: str, table: str, shard: int) -> Checkpoint | None:
+        """Where it stands in one of them."""
+        found = self._checkpoints("operation = %s AND name = %s AND shard = %s", (operation, table, shard))
+        return found[0] if found else None
+
+    def _checkpoints(self, where: str, values: tuple[Value, ...]) -> list[Checkpoint]:
         if not self._has_state():
-            return {}
-        found = self._all(
-            f"SELECT field, place, digest FROM {PREFIX}kept WHERE operation = %s AND name = %s", (operation, table)
-        )
-        return {(column, load_key(key) or ()): digest for column, key, digest in found}
+            return []
+        return [
+            checkpoint_of(f) for f in self._all(f"SELECT {CHECKPOINT} FROM {PREFIX}checkpoint WHERE {where}", values)
+        ]
+
+    def keeps(self, operation: str, table: str) -> bool:
+        """Whether there are values that the undo must leave."""
+        query = f"SELECT 1 FROM {PREFIX}kept WHERE operation = %s AND name = %s LIMIT 1"
+        return self._has_state() and bool(self._all(query, (operation, table)))
+
+    def kept(self, operation: str, table: RowTable, keys: Sequence[Key]) -> dict[tuple[str, Key], bytes]:
+        """Those of some rows."""
+        found: dict[tuple[str, Key], bytes] = {}
+        for start in range(0, len(keys), _ROWS_AT_ONCE):
+            known = {dump_key(key): key for key in keys[start : start + _ROWS_AT_ONCE]}
+            ids = [kept_id(operation, table.name, c, key) for key in known.values() for c in table.columns]
+            query = f"SELECT field, place, digest FROM {PREFIX}kept WHERE id IN ({', '.join(['%s'] * len(ids))})"
+            found |= {(column, known[key]): digest for column, key, digest in self._all(query, ids)}
+        return found
 
     def operations(self) -> set[str]:
         """Names of the operations that have a checkpoint here."""
@@ -295,6 +351,10 @@ def _roll_back(connection: "pymysql.Connection[Any]") -> None:
     except pymysql.Error:
         # what the server could not be told any more, it does by itself when the connection is gone
         connection._force_close()  # noqa: SLF001 - close() would speak to the server again
+
+
+def _keys(table: RowTable) -> str:
+    return ", ".join(map(name, table.key))
 
 
 def _row(table: RowTable, found: tuple[Any, ...]) -> Row:

@@ -9,7 +9,7 @@ import pymysql
 
 from deployguard.databases.base import PREFIX, Change, Checkpoint, Kept, Key, Row, RowTable
 from deployguard.databases.mysql_catalog import TableTypes
-from deployguard.databases.state import dump_key, refuse_unstorable
+from deployguard.databases.state import CHECKPOINT, columns_of, dump_key, refuse_unstorable
 from deployguard.errors import StepFailed
 
 _STATEMENT = 1_000_000
@@ -77,14 +77,13 @@ class MysqlBatch:
         return [c.key for c in group if c.key not in there or c.new != tuple(there[c.key][i] for i in c.columns)]
 
     def save(self, operation: str, table: str, checkpoint: Checkpoint) -> None:
-        """Move an operation's checkpoint."""
-        c = checkpoint
-        values = (c.number, dump_key(c.after), c.changed, c.total, c.done)
+        """Move the checkpoint of one of an operation's ranges."""
+        put = ", ".join(f"{column} = VALUES({column})" for column in CHECKPOINT.split(", "))
         with self._connection.cursor() as cursor:
             cursor.execute(
-                f"INSERT INTO {PREFIX}checkpoint VALUES (%s, %s, %s, %s, %s, %s, %s)"
-                " ON DUPLICATE KEY UPDATE number = %s, after = %s, changed = %s, total = %s, done = %s",
-                (operation, table, *values, *values),
+                f"INSERT INTO {PREFIX}checkpoint (operation, name, {CHECKPOINT})"
+                f" VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s) ON DUPLICATE KEY UPDATE {put}",
+                (operation, table, *columns_of(checkpoint)),
             )
 
     def keep(self, operation: str, table: str, kept: Sequence[Kept]) -> None:
@@ -92,7 +91,10 @@ class MysqlBatch:
         with self._connection.cursor() as cursor:
             cursor.executemany(
                 f"INSERT INTO {PREFIX}kept VALUES (%s, %s, %s, %s, %s, %s) ON DUPLICATE KEY UPDATE id = id",
-                [(_id(operation, table, k), operation, table, k.column, dump_key(k.key), k.digest) for k in kept],
+                [
+                    (kept_id(operation, table, k.column, k.key), operation, table, k.column, dump_key(k.key), k.digest)
+                    for k in kept
+                ],
             )
 
 
@@ -101,8 +103,9 @@ def name(identifier: str) -> str:
     return "`" + identifier.replace("`", "``").replace("%", "%%") + "`"
 
 
-def _id(operation: str, table: str, kept: Kept) -> bytes:
-    parts = (operation, table, kept.column, dump_key(kept.key) or "")
+def kept_id(operation: str, table: str, column: str, key: Key) -> bytes:
+    """The primary key of a value that is kept."""
+    parts = (operation, table, column, dump_key(key) or "")
     return hashlib.sha256("\0".join(parts).encode()).digest()
 
 

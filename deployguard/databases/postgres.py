@@ -7,17 +7,28 @@ Isolation Level", runtime-config-query, runtime-config-client, libpq-connect.
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from itertools import islice
-from typing import Any, ClassVar
+from typing import Any
 
 import psycopg
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from deployguard.databases.base import PREFIX, Checkpoint, Identity, Key, Row, RowTable, TableShape, within
+from deployguard.databases.base import (
+    PREFIX,
+    Checkpoint,
+    Condition,
+    Identity,
+    Key,
+    Row,
+    RowTable,
+    TableShape,
+    Value,
+    within,
+)  # fmt: skip
 from deployguard.databases.postgres_catalog import KeyType, key_types, read_shape, read_tables
 from deployguard.databases.postgres_errors import explained
 from deployguard.databases.postgres_swap import PostgresBatch, name
-from deployguard.databases.state import TABLES, load_key, only_number, require_fence
+from deployguard.databases.state import CHECKPOINT, TABLES, checkpoint_of, dump_key, only_number, require_fence
 from deployguard.databases.url import DatabaseUrl
 from deployguard.errors import Refused
 
@@ -37,20 +48,19 @@ _BY_KEY = ("enable_seqscan", "enable_bitmapscan", "enable_sort", "enable_hashjoi
 _STATE = f"""
 CREATE TABLE IF NOT EXISTS {PREFIX}fence (id int PRIMARY KEY CHECK (id = 1), fence bigint NOT NULL);
 CREATE TABLE IF NOT EXISTS {PREFIX}checkpoint (
-    operation text NOT NULL, name text NOT NULL, number bigint NOT NULL, after text, changed bigint NOT NULL,
-    total bigint NOT NULL, done boolean NOT NULL, PRIMARY KEY (operation, name)
+    operation text NOT NULL, name text NOT NULL, shard bigint NOT NULL, begins text, until text,
+    number bigint NOT NULL, after text, changed bigint NOT NULL, total bigint NOT NULL, done boolean NOT NULL,
+    PRIMARY KEY (operation, name, shard)
 );
 CREATE TABLE IF NOT EXISTS {PREFIX}kept (
     operation text NOT NULL, name text NOT NULL, field text NOT NULL, key text NOT NULL, digest bytea NOT NULL,
-    PRIMARY KEY (operation, name, field, key)
+    PRIMARY KEY (operation, name, key, field)
 )
 """
 
 
 class Postgres:
     """A PostgreSQL database; the tables are those that the user's search_path finds."""
-
-    works_elsewhere: ClassVar[bool] = True
 
     def __init__(self, where: DatabaseUrl, *, read_only: bool) -> None:
         """Connect.
@@ -166,6 +176,15 @@ class Postgres:
                 cursor = connection.execute(query.encode())
                 return only_number(cursor.fetchmany(2) if cursor.description else [])
 
+    def lag(self) -> float | None:
+        """Seconds since the last transaction that was replayed; 0 where nothing is left to replay."""
+        found = self._all(
+            "SELECT CASE WHEN NOT EXISTS (SELECT FROM pg_stat_wal_receiver WHERE pid IS NOT NULL) THEN NULL"
+            " WHEN pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn() THEN 0"
+            " ELSE extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp()) END::float8"
+        )
+        return None if found[0][0] is None else float(found[0][0])
+
     def tables(self) -> list[str]:
         """Names of the application's tables."""
         return read_tables(self._all)
@@ -174,32 +193,59 @@ class Postgres:
         """How a table is declared."""
         return read_shape(self._all, table, self._where.shown)
 
-    def count(self, table: str) -> int:
+    def count(self, table: str, where: Sequence[Condition] = ()) -> int:
         """Rows, at this moment."""
-        return int(self._all(f"SELECT count(*) FROM {name(table)}", planned=True)[0][0])
+        only, values = self._only(RowTable(table, (), (), where=tuple(where)), None)
+        return int(self._all(f"SELECT count(*) FROM {name(table)} AS t {only}", values, planned=not where)[0][0])
+
+    def _types_of(self, table: str) -> dict[str, KeyType]:
+        if table not in self._keys:
+            self._keys[table] = key_types(self._all, table)
+        return self._keys[table]
 
     def _types(self, table: RowTable) -> list[KeyType]:
-        if table.name not in self._keys:
-            self._keys[table.name] = key_types(self._all, table.name)
-        known = self._keys[table.name]
+        known = self._types_of(table.name)
         return [known[column] for column in table.key]
+
+    def _only(self, table: RowTable, after: Key | None) -> tuple[str, tuple[Value, ...]]:
+        """Which rows: those after a key, as far as the table goes."""
+        conditions: list[str] = []
+        values: tuple[Value, ...] = ()
+        for key, operator in ((after, ">"), (table.until, "<=")):
+            if key is not None:
+                wanted = ", ".join(kind.value for kind in self._types(table))
+                conditions.append(f"({_keys(table)}) {operator} ({wanted})")
+                values += key
+        for condition in table.where:
+            wanted = self._types_of(table.name)[condition.column].value
+            conditions.append(f"t.{name(condition.column)} {condition.operator} {wanted}")
+            values += (condition.value,)
+        return f"WHERE {' AND '.join(conditions)}" if conditions else "", values
 
     def page(self, table: RowTable, after: Key | None, limit: int) -> list[Row]:
         """Rows in key order, those after a key."""
-        # t., since a bare name would mean the column of the answer, where keys are text and sort as text
-        keys = ", ".join(f"t.{name(column)}" for column in table.key)
-        where = ""
-        if after is not None:
-            where = f"WHERE ({keys}) > ({', '.join(kind.value for kind in self._types(table))})"
-        query = f"SELECT {self._columns(table)} FROM {name(table.name)} AS t {where} ORDER BY {keys} LIMIT %s"
+        only, values = self._only(table, after)
+        query = f"SELECT {self._columns(table)} FROM {name(table.name)} AS t {only} ORDER BY {_keys(table)} LIMIT %s"
         with self._explaining():
             # in portions, where libpq can; a stream that is not read to its end is cancelled
             cursor = self._live().cursor(binary=True)
-            stream = cursor.stream(query.encode(), (*(after or ()), limit), size=_PORTION)
+            stream = cursor.stream(query.encode(), (*values, limit), size=_PORTION)
             try:
                 return within(lambda: [_row(table, row) for row in islice(stream, _PORTION)])
             finally:
                 stream.close()  # type: ignore[attr-defined]  # it is a generator
+
+    def cut(self, table: RowTable, every: int) -> list[Key]:
+        """Keys that end ranges of `every` rows."""
+        read = ", ".join(kind.read(f"t.{name(c)}") for c, kind in zip(table.key, self._types(table), strict=True))
+        found: list[Key] = []
+        while True:
+            only, values = self._only(table, found[-1] if found else None)
+            query = f"SELECT {read} FROM {name(table.name)} AS t {only} ORDER BY {_keys(table)} LIMIT 1 OFFSET %s"
+            keys = self._all(query, (*values, every - 1))
+            if not keys:
+                return found
+            found.append(keys[0])
 
     def rows(self, table: RowTable, keys: Sequence[Key]) -> list[Row]:
         """The rows of some keys, as they are now."""
@@ -255,24 +301,35 @@ class Postgres:
                 require_fence(found[0] if found else None, fence, self._where.shown)
                 yield PostgresBatch(connection, self._types)
 
-    def checkpoint(self, operation: str, table: str) -> Checkpoint | None:
-        """Where an operation stands."""
-        if not self._has_state():
-            return None
-        found = self._all(
-            f"SELECT number, after, changed, total, done FROM {PREFIX}checkpoint WHERE operation = %s AND name = %s",
-            (operation, table),
-        )
-        return Checkpoint(found[0][0], load_key(found[0][1]), *found[0][2:]) if found else None
+    def checkpoints(self, operation: str, table: str) -> list[Checkpoint]:
+        """Where an operation stands, range by range."""
+        return self._checkpoints("operation = %s AND name = %s ORDER BY shard", (operation, table))
 
-    def kept(self, operation: str, table: str) -> dict[tuple[str, Key], bytes]:
-        """Values that the undo must leave."""
+    def checkpoint(self, operation: str, table: str, shard: int) -> Checkpoint | None:
+        """Where it stands in one of them."""
+        found = self._checkpoints("operation = %s AND name = %s AND shard = %s", (operation, table, shard))
+        return found[0] if found else None
+
+    def _checkpoints(self, where: str, values: tuple[Value, ...]) -> list[Checkpoint]:
         if not self._has_state():
-            return {}
+            return []
+        return [
+            checkpoint_of(f) for f in self._all(f"SELECT {CHECKPOINT} FROM {PREFIX}checkpoint WHERE {where}", values)
+        ]
+
+    def keeps(self, operation: str, table: str) -> bool:
+        """Whether there are values that the undo must leave."""
+        query = f"SELECT 1 FROM {PREFIX}kept WHERE operation = %s AND name = %s LIMIT 1"
+        return self._has_state() and bool(self._all(query, (operation, table)))
+
+    def kept(self, operation: str, table: RowTable, keys: Sequence[Key]) -> dict[tuple[str, Key], bytes]:
+        """Those of some rows."""
+        known = {dump_key(key): key for key in keys}
         found = self._all(
-            f"SELECT field, key, digest FROM {PREFIX}kept WHERE operation = %s AND name = %s", (operation, table)
+            f"SELECT field, key, digest FROM {PREFIX}kept WHERE operation = %s AND name = %s AND key = ANY(%s)",
+            (operation, table.name, list(known)),
         )
-        return {(column, load_key(key) or ()): digest for column, key, digest in found}
+        return {(column, known[key]): digest for column, key, digest in found}
 
     def operations(self) -> set[str]:
         """Names of the operations that have a checkpoint here."""
@@ -288,6 +345,11 @@ class Postgres:
     def close(self) -> None:
         """Let go of the connection."""
         self._connection.close()
+
+
+def _keys(table: RowTable) -> str:
+    # t., since a bare name would mean the column of the answer, where keys are text and sort as text
+    return ", ".join(f"t.{name(column)}" for column in table.key)
 
 
 def _row(table: RowTable, found: tuple[Any, ...]) -> Row:

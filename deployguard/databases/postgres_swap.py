@@ -13,7 +13,7 @@ from psycopg import sql
 
 from deployguard.databases.base import PREFIX, Change, Checkpoint, Kept, Key, RowTable
 from deployguard.databases.postgres_catalog import KeyType
-from deployguard.databases.state import dump_key, refuse_unstorable
+from deployguard.databases.state import CHECKPOINT, columns_of, dump_key, refuse_unstorable
 
 _HEADER = b"PGCOPY\n\xff\r\n\0" + struct.pack(">ii", 0, 0)
 _END = struct.pack(">h", -1)
@@ -54,19 +54,19 @@ class PostgresBatch:
         return self._connection.execute(_sql(query), ())
 
     def save(self, operation: str, table: str, checkpoint: Checkpoint) -> None:
-        """Move an operation's checkpoint."""
-        c = checkpoint
+        """Move the checkpoint of one of an operation's ranges."""
         self._connection.execute(
-            f"INSERT INTO {PREFIX}checkpoint VALUES (%s, %s, %s, %s, %s, %s, %s)"
-            " ON CONFLICT (operation, name) DO UPDATE SET (number, after, changed, total, done)"
-            " = (excluded.number, excluded.after, excluded.changed, excluded.total, excluded.done)",
-            (operation, table, c.number, dump_key(c.after), c.changed, c.total, c.done),
+            f"INSERT INTO {PREFIX}checkpoint (operation, name, {CHECKPOINT})"
+            " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT (operation, name, shard)"
+            f" DO UPDATE SET ({CHECKPOINT}) = ({', '.join(f'excluded.{c}' for c in CHECKPOINT.split(', '))})",
+            (operation, table, *columns_of(checkpoint)),
         )
 
     def keep(self, operation: str, table: str, kept: Sequence[Kept]) -> None:
         """Remember values that the undo must leave."""
         self._connection.cursor().executemany(
-            f"INSERT INTO {PREFIX}kept VALUES (%s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
+            f"INSERT INTO {PREFIX}kept (operation, name, field, key, digest) VALUES (%s, %s, %s, %s, %s)"
+            " ON CONFLICT DO NOTHING",
             [(operation, table, k.column, dump_key(k.key), k.digest) for k in kept],
         )
 

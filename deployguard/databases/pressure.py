@@ -27,7 +27,7 @@ _POSTGRES: dict[Figure, str] = {
         ) AS transactions""",
     "waiting": """
         SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid)
-        WHERE NOT granted AND datname = current_database()""",
+        WHERE NOT granted AND datname = current_database() AND application_name <> 'deployguard'""",
     "replica_lag": "SELECT coalesce(max(extract(epoch FROM replay_lag)), 0) FROM pg_stat_replication",
     "connections_left": """
         SELECT current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int

@@ -8,14 +8,24 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import ClassVar
 from urllib.parse import quote
 
-from deployguard.databases.base import PREFIX, Checkpoint, Identity, Key, Row, RowTable, TableShape, Value, within
+from deployguard.databases.base import (
+    PREFIX,
+    Checkpoint,
+    Condition,
+    Identity,
+    Key,
+    Row,
+    RowTable,
+    TableShape,
+    Value,
+    within,
+)  # fmt: skip
 from deployguard.databases.sqlite_catalog import read_shape
 from deployguard.databases.sqlite_errors import explained
 from deployguard.databases.sqlite_swap import SqliteBatch, name
-from deployguard.databases.state import TABLES, load_key, only_number, require_fence
+from deployguard.databases.state import CHECKPOINT, TABLES, checkpoint_of, dump_key, only_number, require_fence
 from deployguard.errors import Refused
 
 _BUSY = 30.0
@@ -24,20 +34,19 @@ _PORTION = 50
 _STATE = f"""
 CREATE TABLE IF NOT EXISTS {PREFIX}fence (id INTEGER PRIMARY KEY CHECK (id = 1), fence INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS {PREFIX}checkpoint (
-    operation TEXT NOT NULL, name TEXT NOT NULL, number INTEGER NOT NULL, after TEXT, changed INTEGER NOT NULL,
-    total INTEGER NOT NULL, done INTEGER NOT NULL, PRIMARY KEY (operation, name)
+    operation TEXT NOT NULL, name TEXT NOT NULL, shard INTEGER NOT NULL, begins TEXT, until TEXT,
+    number INTEGER NOT NULL, after TEXT, changed INTEGER NOT NULL, total INTEGER NOT NULL, done INTEGER NOT NULL,
+    PRIMARY KEY (operation, name, shard)
 );
 CREATE TABLE IF NOT EXISTS {PREFIX}kept (
     operation TEXT NOT NULL, name TEXT NOT NULL, field TEXT NOT NULL, key TEXT NOT NULL, digest BLOB NOT NULL,
-    PRIMARY KEY (operation, name, field, key)
+    PRIMARY KEY (operation, name, key, field)
 ) WITHOUT ROWID;
 """
 
 
 class Sqlite:
     """A SQLite file."""
-
-    works_elsewhere: ClassVar[bool] = False
 
     def __init__(self, path: Path, *, read_only: bool) -> None:
         """Open the file; it is never created.
@@ -140,6 +149,10 @@ class Sqlite:
             finally:
                 self._connection.execute("PRAGMA query_only=OFF")
 
+    def lag(self) -> float | None:
+        """A file copies nobody."""
+        return None
+
     def tables(self) -> list[str]:
         """Names of the application's tables."""
         with self._explaining():
@@ -151,18 +164,31 @@ class Sqlite:
         with self._explaining():
             return read_shape(self._connection, table, str(self._path))
 
-    def count(self, table: str) -> int:
+    def count(self, table: str, where: Sequence[Condition] = ()) -> int:
         """Rows, at this moment."""
+        only, values = _only(RowTable(table, (), (), where=tuple(where)), None)
         with self._explaining():
-            return int(self._connection.execute(f"SELECT count(*) FROM {name(table)}").fetchone()[0])
+            return int(self._connection.execute(f"SELECT count(*) FROM {name(table)} {only}", values).fetchone()[0])
 
     def page(self, table: RowTable, after: Key | None, limit: int) -> list[Row]:
         """Rows in key order, those after a key."""
-        keys = ", ".join(map(name, table.key))
-        where = f"WHERE ({keys}) > ({', '.join('?' * len(table.key))})" if after is not None else ""
-        sql = f"SELECT {_columns(table)} FROM {name(table.name)} {where} ORDER BY {keys} LIMIT ?"
-        with self._explaining(), closing(self._connection.execute(sql, (*(after or ()), limit))) as cursor:
+        only, values = _only(table, after)
+        sql = f"SELECT {_columns(table)} FROM {name(table.name)} {only} ORDER BY {_keys(table)} LIMIT ?"
+        with self._explaining(), closing(self._connection.execute(sql, (*values, limit))) as cursor:
             return within(lambda: [_row(table, found) for found in cursor.fetchmany(_PORTION)])
+
+    def cut(self, table: RowTable, every: int) -> list[Key]:
+        """Keys that end ranges of `every` rows."""
+        found: list[Key] = []
+        while True:
+            only, values = _only(table, found[-1] if found else None)
+            keys = _keys(table)
+            sql = f"SELECT {keys} FROM {name(table.name)} {only} ORDER BY {keys} LIMIT 1 OFFSET ?"
+            with self._explaining():
+                key = self._connection.execute(sql, (*values, every - 1)).fetchone()
+            if key is None:
+                return found
+            found.append(_row(table, key).key)
 
     def rows(self, table: RowTable, keys: Sequence[Key]) -> list[Row]:
         """The rows of some keys, as they are now."""
@@ -219,26 +245,37 @@ class Sqlite:
             self._require(fence)
             yield SqliteBatch(self._connection)
 
-    def checkpoint(self, operation: str, table: str) -> Checkpoint | None:
-        """Where an operation stands."""
-        with self._explaining():
-            if not self._has_state():
-                return None
-            found = self._connection.execute(
-                f"SELECT number, after, changed, total, done FROM {PREFIX}checkpoint WHERE operation = ? AND name = ?",
-                (operation, table),
-            ).fetchone()
-        return Checkpoint(found[0], load_key(found[1]), found[2], found[3], bool(found[4])) if found else None
+    def checkpoints(self, operation: str, table: str) -> list[Checkpoint]:
+        """Where an operation stands, range by range."""
+        return self._checkpoints("operation = ? AND name = ? ORDER BY shard", (operation, table))
 
-    def kept(self, operation: str, table: str) -> dict[tuple[str, Key], bytes]:
-        """Values that the undo must leave."""
+    def checkpoint(self, operation: str, table: str, shard: int) -> Checkpoint | None:
+        """Where it stands in one of them."""
+        found = self._checkpoints("operation = ? AND name = ? AND shard = ?", (operation, table, shard))
+        return found[0] if found else None
+
+    def _checkpoints(self, where: str, values: tuple[Value, ...]) -> list[Checkpoint]:
         with self._explaining():
             if not self._has_state():
-                return {}
-            found = self._connection.execute(
-                f"SELECT field, key, digest FROM {PREFIX}kept WHERE operation = ? AND name = ?", (operation, table)
-            )
-            return {(column, load_key(key) or ()): digest for column, key, digest in found}
+                return []
+            sql = f"SELECT {CHECKPOINT} FROM {PREFIX}checkpoint WHERE {where}"
+            return [checkpoint_of(found) for found in self._connection.execute(sql, values)]
+
+    def keeps(self, operation: str, table: str) -> bool:
+        """Whether there are values that the undo must leave."""
+        with self._explaining():
+            sql = f"SELECT 1 FROM {PREFIX}kept WHERE operation = ? AND name = ? LIMIT 1"
+            return self._has_state() and self._connection.execute(sql, (operation, table)).fetchone() is not None
+
+    def kept(self, operation: str, table: RowTable, keys: Sequence[Key]) -> dict[tuple[str, Key], bytes]:
+        """Those of some rows."""
+        sql = f"SELECT field, digest FROM {PREFIX}kept WHERE operation = ? AND name = ? AND key = ?"
+        with self._explaining():
+            return {
+                (column, key): digest
+                for key in keys
+                for column, digest in self._connection.execute(sql, (operation, table.name, dump_key(key)))
+            }
 
     def operations(self) -> set[str]:
         """Names of the operations that have a checkpoint here."""
@@ -257,6 +294,24 @@ class Sqlite:
     def close(self) -> None:
         """Let go of the file."""
         self._connection.close()
+
+
+def _keys(table: RowTable) -> str:
+    return ", ".join(map(name, table.key))
+
+
+def _only(table: RowTable, after: Key | None) -> tuple[str, tuple[Value, ...]]:
+    """Which rows: those after a key, as far as the table goes."""
+    marks, conditions = ", ".join("?" * len(table.key)), []
+    values: tuple[Value, ...] = ()
+    for key, operator in ((after, ">"), (table.until, "<=")):
+        if key is not None:
+            conditions.append(f"({_keys(table)}) {operator} ({marks})")
+            values += key
+    for condition in table.where:
+        conditions.append(f"{name(condition.column)} {condition.operator} ?")
+        values += (condition.value,)
+    return f"WHERE {' AND '.join(conditions)}" if conditions else "", values
 
 
 def _columns(table: RowTable) -> str:

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from deployguard.databases.base import PREFIX, Change, Checkpoint, Kept, Key, RowTable
-from deployguard.databases.state import dump_key
+from deployguard.databases.state import CHECKPOINT, columns_of, dump_key
 
 
 class SqliteBatch:
@@ -38,24 +38,17 @@ class SqliteBatch:
         return lost
 
     def save(self, operation: str, table: str, checkpoint: Checkpoint) -> None:
-        """Move an operation's checkpoint."""
+        """Move the checkpoint of one of an operation's ranges."""
         self._connection.execute(
-            f"INSERT OR REPLACE INTO {PREFIX}checkpoint VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (
-                operation,
-                table,
-                checkpoint.number,
-                dump_key(checkpoint.after),
-                checkpoint.changed,
-                checkpoint.total,
-                checkpoint.done,
-            ),
+            f"INSERT OR REPLACE INTO {PREFIX}checkpoint (operation, name, {CHECKPOINT})"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (operation, table, *columns_of(checkpoint)),
         )
 
     def keep(self, operation: str, table: str, kept: Sequence[Kept]) -> None:
         """Remember values that the undo must leave."""
         self._connection.executemany(
-            f"INSERT OR IGNORE INTO {PREFIX}kept VALUES (?, ?, ?, ?, ?)",
+            f"INSERT OR IGNORE INTO {PREFIX}kept (operation, name, field, key, digest) VALUES (?, ?, ?, ?, ?)",
             [(operation, table, k.column, dump_key(k.key), k.digest) for k in kept],
         )
 

@@ -3,11 +3,29 @@
 import json
 from collections.abc import Sequence
 from decimal import Decimal
+from typing import Any
 
-from deployguard.databases.base import Change, Key, RowTable
+from deployguard.databases.base import Change, Checkpoint, Key, RowTable
 from deployguard.errors import LeaseLost, Refused, StepFailed
 
 TABLES = ("kept", "checkpoint", "fence")
+CHECKPOINT = "shard, begins, until, number, after, changed, total, done"
+"""Columns of the table of checkpoints that `checkpoint_of` reads and `columns_of` fills, in this order."""
+
+
+def checkpoint_of(found: Sequence[Any]) -> Checkpoint:
+    """A checkpoint as it was stored."""
+    shard, begin, until, number, after, changed, total, done = found
+    return Checkpoint(
+        shard, load_key(begin), load_key(until), number, load_key(after), changed, total, done=bool(done)
+    )  # fmt: skip
+
+
+def columns_of(checkpoint: Checkpoint) -> tuple[object, ...]:
+    """A checkpoint as it is stored."""
+    c = checkpoint
+    keys = (dump_key(c.begin), dump_key(c.until))
+    return (c.shard, *keys, c.number, dump_key(c.after), c.changed, c.total, c.done)
 
 
 def dump_key(key: Key | None) -> str | None:

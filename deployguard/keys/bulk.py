@@ -2,8 +2,8 @@
 
 The wall of row work is not the cipher but starting it: two objects, two contexts and a
 keyed hash for each value. Here one AES-CBC pass runs over many values and the states of
-HMAC are copied. docs/decisions/0004-bulk-fernet.md argues that the tokens are as strong;
-tests/keys/test_bulk.py holds them against the library.
+HMAC are copied; base64 is written and read as one text. docs/decisions/0004-bulk-fernet.md
+argues that the tokens are as strong; tests/keys/test_bulk.py holds them against the library.
 
 Sources: github.com/fernet/spec; NIST SP 800-38A, 6.2 and appendix C (CBC, unpredictable IVs);
 RFC 2104 (HMAC); RFC 5652, 6.3 (padding).
@@ -12,28 +12,31 @@ RFC 2104 (HMAC); RFC 5652, 6.3 (padding).
 import hashlib
 import os
 from base64 import urlsafe_b64decode
-from binascii import b2a_base64
-from collections.abc import Iterator, Sequence
+from binascii import a2b_base64, b2a_base64
+from collections.abc import Iterable, Sequence
 from hmac import compare_digest
 
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import CBC
 
+from deployguard.keys.tokens import EQUALS, PLAIN, ZEROS, portions
 from deployguard.secret import Secret
 
 _BLOCK = 16
 _HASH_BLOCK = 64
 _MAC = 32
-_IV = 1 + 8
+_HEAD = 1 + 8
 _VERSION = b"\x80"
 _ZERO = bytes(_BLOCK)
 # by the length of the text, or of the padding, in its last block
 _PADDING = [bytes([_BLOCK - n]) * (_BLOCK - n) for n in range(_BLOCK)]
 _PADDED = [b"", *(bytes([n]) * n for n in range(1, _BLOCK + 1))]
 _URL = bytes.maketrans(b"+/", b"-_")
-_AT_ONCE = 1 << 20
-"""Bytes worked on at a time: memory stays flat, whatever the values' size."""
+
+
+class Faulty(Exception):
+    """A token was made that does not hold what it was made of: memory or a library is broken."""
 
 
 class BulkFernet:
@@ -45,47 +48,42 @@ class BulkFernet:
         padded = signing.ljust(_HASH_BLOCK, b"\0")
         self._inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in padded))
         self._outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in padded))
-        # which first block a pass begins with does not matter: see `_encrypted` and `open`
+        # which first block a pass begins with does not matter: see `_stream` and `_deciphered`
         self._cipher = Cipher(AES(encryption), CBC(_ZERO))
 
     def seal(self, plaintexts: Sequence[bytes], now: int) -> list[bytes]:
-        """A token of each value, in order.
+        """A token of each value, in order, each read back before it is given out.
 
         Args:
             plaintexts: of any length, empty ones too.
             now: seconds since 1970, for the tokens' stamps.
+
+        Raises:
+            Faulty: a token does not open to its value. None of them is to be used.
         """
-        return [token for some in _portions(plaintexts) for token in self._seal(some, now)]
+        return [token for some in portions(plaintexts) for token in self._seal(some, now)]
 
     def _seal(self, plaintexts: Sequence[bytes], now: int) -> list[bytes]:
         head = _VERSION + now.to_bytes(8)
-        stream, start, bodies = self._encrypted(plaintexts), 0, []
-        for plaintext in plaintexts:
-            end = start + _BLOCK + len(plaintext) // _BLOCK * _BLOCK + _BLOCK
-            bodies.append(head + stream[start:end])
-            start = end
-        lines = [b2a_base64(body + mac) for body, mac in zip(bodies, self._macs(bodies), strict=True)]
-        return b"".join(lines).translate(_URL).split(b"\n")[:-1]
+        sealed = self._cipher.encryptor().update(_stream(plaintexts))
+        bodies = _bodies(sealed, plaintexts)
+        macs = self._macs(bodies, head)
+        tokens = _texts(_raw(head, bodies, macs), bodies)
+        # back from the text: the same parts again, and then each part is proven
+        if (
+            a2b_base64(b"".join(tokens).translate(PLAIN)) != _raw(head, bodies, macs)
+            or self._macs(bodies, head) != macs
+            or self._deciphered(bodies) != list(plaintexts)
+        ):
+            raise Faulty
+        return tokens
 
-    def _encrypted(self, plaintexts: Sequence[bytes]) -> bytes:
-        """For each value 16 random bytes and itself, all in one pass.
-
-        The block before a value is the encryption of random bytes: random too, known to
-        nobody before, and what CBC takes for the value's IV.
-        """
-        random = os.urandom(_BLOCK * len(plaintexts))
-        parts: list[bytes] = []
-        for number, plaintext in enumerate(plaintexts):
-            parts += (
-                random[number * _BLOCK : (number + 1) * _BLOCK],
-                plaintext,
-                _PADDING[len(plaintext) % _BLOCK],
-            )
-        return self._cipher.encryptor().update(b"".join(parts))
-
-    def _macs(self, bodies: Sequence[bytes]) -> list[bytes]:
+    def _macs(self, bodies: Iterable[bytes], head: bytes = b"") -> list[bytes]:
+        """The signature of `head` and each body."""
+        begun = self._inner.copy()
+        begun.update(head)
         # the names are local since this is the innermost of all loops
-        new_inner, new_outer, macs = self._inner.copy, self._outer.copy, []
+        new_inner, new_outer, macs = begun.copy, self._outer.copy, []
         for body in bodies:
             inner, outer = new_inner(), new_outer()
             inner.update(body)
@@ -97,39 +95,74 @@ class BulkFernet:
         """What each token holds; None where this key does not open it.
 
         Args:
-            raws: tokens out of their base64, with the form that `token_bytes` looks for.
+            raws: tokens out of their base64, with the form that `token_forms` looks for.
         """
-        return [plaintext for some in _portions(raws) for plaintext in self._open(some)]
+        return [plaintext for some in portions(raws) for plaintext in self._open(some)]
 
     def _open(self, raws: Sequence[bytes]) -> list[bytes | None]:
-        macs = self._macs([raw[:-_MAC] for raw in raws])
-        mine = [compare_digest(mac, raw[-_MAC:]) for raw, mac in zip(raws, macs, strict=True)]
-        bodies = [raw[_IV:-_MAC] for raw, good in zip(raws, mine, strict=True) if good]
+        macs, given = self._macs([raw[:-_MAC] for raw in raws]), [raw[-_MAC:] for raw in raws]
+        if compare_digest(b"".join(macs), b"".join(given)):
+            return self._deciphered([raw[_HEAD:-_MAC] for raw in raws])
+        mine = list(map(compare_digest, macs, given))
+        opened = iter(self._deciphered([raw[_HEAD:-_MAC] for raw, good in zip(raws, mine, strict=True) if good]))
+        return [next(opened) if good else None for good in mine]
+
+    def _deciphered(self, bodies: Sequence[bytes]) -> list[bytes | None]:
+        """What each IV and text after it hold; None where the padding is none."""
         # each IV is deciphered too, to 16 bytes that mean nothing and are skipped
-        stream, start = self._cipher.decryptor().update(b"".join(bodies)), 0
-        found: list[bytes | None] = []
-        sizes = iter(bodies)
-        for good in mine:
-            if not good:
-                found.append(None)
-                continue
-            end = start + len(next(sizes))
-            found.append(_unpadded(stream[start + _BLOCK : end]))
+        stream, start, found = self._cipher.decryptor().update(b"".join(bodies)), 0, []
+        for body in bodies:
+            end = start + len(body)
+            length = stream[end - 1]
+            good = 0 < length <= _BLOCK and stream.endswith(_PADDED[length], start + _BLOCK, end)
+            found.append(stream[start + _BLOCK : end - length] if good else None)
             start = end
         return found
 
 
-def _unpadded(text: bytes) -> bytes | None:
-    length = text[-1]
-    return text[:-length] if 1 <= length <= _BLOCK and text.endswith(_PADDED[length]) else None
+def _stream(plaintexts: Sequence[bytes]) -> bytes:
+    """For each value 16 random bytes and itself, all to be enciphered in one pass.
+
+    The block before a value is the encryption of random bytes: random too, known to
+    nobody before, and what CBC takes for the value's IV.
+    """
+    random = os.urandom(_BLOCK * len(plaintexts))
+    return b"".join(
+        [
+            part
+            for number, plaintext in enumerate(plaintexts)
+            for part in (
+                random[number * _BLOCK : (number + 1) * _BLOCK], plaintext, _PADDING[len(plaintext) % _BLOCK],
+            )
+        ]
+    )  # fmt: skip
 
 
-def _portions(values: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
-    start = size = 0
-    for number, value in enumerate(values):
-        size += len(value)
-        if size > _AT_ONCE:
-            yield values[start : number + 1]
-            start, size = number + 1, 0
-    if start < len(values):
-        yield values[start:]
+def _bodies(sealed: bytes, plaintexts: Sequence[bytes]) -> list[bytes]:
+    """The IV and text of each value."""
+    start, found = 0, []
+    for plaintext in plaintexts:
+        end = start + _BLOCK + len(plaintext) // _BLOCK * _BLOCK + _BLOCK
+        found.append(sealed[start:end])
+        start = end
+    return found
+
+
+def _raw(head: bytes, bodies: Sequence[bytes], macs: Sequence[bytes]) -> bytes:
+    """All tokens' bytes, each token made a whole number of base64's groups of three."""
+    parts: list[bytes] = []
+    for body, mac in zip(bodies, macs, strict=True):
+        parts += (head, body, mac, ZEROS[-(_HEAD + _MAC + len(body)) % 3])
+    return b"".join(parts)
+
+
+def _texts(raw: bytes, bodies: Sequence[bytes]) -> list[bytes]:
+    text, start, found = b2a_base64(raw, newline=False).translate(_URL), 0, []
+    for body in bodies:
+        size = _HEAD + _MAC + len(body)
+        more = -size % 3
+        end = start + (size + more) // 3 * 4
+        # a group that is not full ends in "=" where its zeros would stand
+        found.append(text[start : end - more] + EQUALS[more])
+        start = end
+    return found

@@ -1,23 +1,22 @@
 """The loop that every rewriting of rows is: passes over a table, batch by batch, until one changes nothing.
 
-A pass walks a table by its primary key. Each batch is read without a lock, worked on
-in memory while the batch before is written, and written in one transaction together
-with the checkpoint and under the fencing token; a row whose value changed meanwhile is
-read again, never overwritten.
-Passes repeat until one changes nothing, since code that does not know of the change
-may write behind the cursor.
+A table is cut into ranges of keys, each with a checkpoint of its own, so that several can
+be worked on side by side. A pass walks each range by the primary key. A batch is read
+without a lock, worked on in memory, and written in one transaction together with the
+checkpoint and under the fencing token; a row whose value changed meanwhile is read again,
+never overwritten. Passes over the whole table repeat until one changes nothing, since
+code that does not know of the change may write behind the cursor.
 """
 
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
 
-from deployguard.databases.base import Change, Checkpoint, Database, Kept, Key, Row
+from deployguard.databases.base import Change, Checkpoint, Database, Kept, Key, Row, RowTable
 from deployguard.errors import StepFailed
+from deployguard.rows.crew import Crew, Desk, Hands, Slice, carry_out
 from deployguard.rows.progress import BatchSize, Meter, Pulse
-from deployguard.rows.tables import Work, widths_of
+from deployguard.rows.tables import Work, ranges, widths_of
 
 MOST_PASSES = 20
 """After so many passes that each found something, somebody is writing faster than we rewrite."""
@@ -32,6 +31,8 @@ class Rewritten:
     rows: int
     """Rows changed."""
     passes: int
+    limited: bool = False
+    """Whether it ended because it was to change no more rows; the rest is as it was."""
 
 
 Values = Sequence[bytes | None]
@@ -42,14 +43,46 @@ class Idea:
     """What one operation does to a table. Both work on a column of a page at a time: rows come by the million.
 
     Attributes:
-        verb: for people, as in "encrypt"; its -ing form stands in the progress.
         renewed: (values, column, rows they stand in) → the new values, in order; None leaves one as it is.
         kept: values of a page that the undo must leave; asked in the first pass only.
     """
 
-    verb: str
     renewed: Callable[[Values, int, Sequence[Row]], Values]
     kept: Callable[[Sequence[Row]], list[Kept]] = lambda _: []
+
+
+@dataclass(frozen=True)
+class Job:
+    """One operation over one table, in plain data: whoever has a desk can do a part of it.
+
+    Attributes:
+        verb: for people, as in "encrypt"; its -ing form stands in the progress.
+        idea: (desk, job, number of the range) → what is to be done; a function of a module.
+        operation: names the work; the same name goes on where a crash stopped it.
+        fence: fencing token of the lease that the run holds.
+        since: when the run began, in seconds since 1970.
+        undo_of: the operation that this one takes back.
+    """
+
+    verb: str
+    idea: Callable[[Desk, "Job", int], Idea]
+    work: Work
+    operation: str
+    fence: int
+    since: float = 0.0
+    undo_of: str | None = None
+    unseen: frozenset[int] = frozenset()
+    """Of an undo: numbers of the ranges that the operation had not come to."""
+    spares: bool = False
+    """Of an undo: whether there are values that it must leave."""
+    batch: BatchSize = field(default_factory=BatchSize)
+    limit: int | None = None
+    """Rows to change at most."""
+
+    @property
+    def table(self) -> RowTable:
+        """What is rewritten."""
+        return self.work.table
 
 
 @dataclass(frozen=True)
@@ -57,11 +90,11 @@ class Passes:
     """One operation over one table."""
 
     database: Database
-    work: Work
-    operation: str
-    fence: int
+    crew: Crew
+    job: Job
     pulse: Pulse
-    idea: Idea
+    ranges: Sequence[Checkpoint] = ()
+    """Where its ranges begin and end, where that is given; otherwise the table is cut evenly."""
 
     def until_clean(self) -> Rewritten:
         """Walk until a pass changes nothing, from where a crash left it.
@@ -70,58 +103,124 @@ class Passes:
             StepFailed: it never gets clean, or a value cannot be written.
             LeaseLost: a later run holds the environment.
         """
-        checkpoint = self.database.checkpoint(self.operation, self.work.table.name) or Checkpoint()
-        if checkpoint.done:
-            # asked again: whatever was written since is found by one more pass
-            checkpoint = Checkpoint(checkpoint.number + 1, total=checkpoint.total)
-        last = checkpoint.number + MOST_PASSES
+        rows = self.database.count(self.job.table.name, self.job.table.where)
+        # with a limit one after the other: nobody knows beforehand where it is reached
+        hands, shards = self.crew.hands(0 if self.job.limit else rows), self._begun(rows)
+        last = shards[0].number + MOST_PASSES
         while True:
-            checkpoint = self._pass(checkpoint)
-            if checkpoint.changed == 0:
-                self._save(replace(checkpoint, done=True))
-                return Rewritten(self.work.table.name, checkpoint.total, checkpoint.number)
-            if checkpoint.number >= last:
+            shards = self._pass(hands, shards, rows)
+            number = shards[0].number
+            changed = sum(shard.total + shard.changed for shard in shards)
+            if self.job.limit is not None and changed >= self.job.limit:
+                return Rewritten(self.job.table.name, changed, number, limited=True)
+            if not any(shard.changed for shard in shards):
+                self._save([replace(shard, done=True) for shard in shards])
+                return Rewritten(self.job.table.name, changed, number)
+            if number >= last:
                 raise StepFailed(
-                    f"{self.work.table.name}: after {MOST_PASSES} passes there is still something to {self.idea.verb}",
+                    f"{self.job.table.name}: after {MOST_PASSES} passes there is still something to {self.job.verb}",
                     hint="Code that does not know of the change is still writing: restart or stop it, then resume.",
                 )
-            checkpoint = Checkpoint(checkpoint.number + 1, total=checkpoint.total + checkpoint.changed)
-            self._save(checkpoint)
+            shards = self._save([_again(shard) for shard in shards])
 
-    def _save(self, checkpoint: Checkpoint) -> None:
-        with self.database.batch(self.fence) as batch:
-            batch.save(self.operation, self.work.table.name, checkpoint)
+    def _begun(self, rows: int) -> list[Checkpoint]:
+        shards = self.database.checkpoints(self.job.operation, self.job.table.name)
+        if not shards:
+            return self._save(self.ranges or self._cut(rows))
+        if all(shard.done for shard in shards):
+            # asked again: whatever was written since is found by one more pass
+            return self._save([_again(shard) for shard in shards])
+        return shards
 
-    def _pass(self, checkpoint: Checkpoint) -> Checkpoint:
-        size = BatchSize()
-        verb = f"{self.idea.verb.removesuffix('e')}ing"
-        label = f"{verb} {self.work.table.name}" + (f", pass {checkpoint.number}" if checkpoint.number > 1 else "")
-        meter = Meter(label, self.database.count(self.work.table.name), self.pulse)
-        # SQLite gives way to the other thread at each row, and gets slower: there all is done in turn
-        with ThreadPoolExecutor(1) if self.database.works_elsewhere else _InTurn() as beside:
-            page, changes = self._ahead(beside, checkpoint.after, size)
-            while page:
-                # the next page is worked on in memory while the server writes this one
-                following, later = self._ahead(beside, page[-1].key, size)
-                begun = time.monotonic()
-                checkpoint = self._batch(page, changes.result(), checkpoint)
-                size.took(time.monotonic() - begun)
-                meter.add(len(page), size.rows)
-                page, changes = following, later
-        return checkpoint
+    def _cut(self, rows: int) -> list[Checkpoint]:
+        cut = [(None, None)] if self.job.limit else ranges(self.database, self.job.table, rows)
+        return [Checkpoint(n, begin, until, after=begin) for n, (begin, until) in enumerate(cut)]
 
-    def _ahead(self, beside: Executor, after: Key | None, size: BatchSize) -> tuple[list[Row], Future[list[Change]]]:
-        page = self.database.page(self.work.table, after, size.rows)
-        return page, beside.submit(self._changes, page)
+    def _save(self, shards: Sequence[Checkpoint]) -> list[Checkpoint]:
+        with self.database.batch(self.job.fence) as batch:
+            for shard in shards:
+                batch.save(self.job.operation, self.job.table.name, shard)
+        return list(shards)
 
-    def _batch(self, page: list[Row], changes: list[Change], checkpoint: Checkpoint) -> Checkpoint:
+    def _pass(self, hands: Hands, shards: list[Checkpoint], rows: int) -> list[Checkpoint]:
+        number = shards[0].number
+        label = f"{self.job.verb.removesuffix('e')}ing {self.job.table.name}"
+        meter = Meter(label + (f", pass {number}" if number > 1 else ""), rows, self.pulse)
+
+        def told(done: Slice[_Part] | None) -> None:
+            if done is None:
+                meter.tell()
+            elif done.rows:
+                meter.add(done.rows, done.batch)
+
+        carry_out(hands, rewrite_slice, [_Part(self.job, shard.shard, self.job.batch) for shard in shards], told)
+        return self.database.checkpoints(self.job.operation, self.job.table.name)
+
+
+def _again(shard: Checkpoint) -> Checkpoint:
+    total = shard.total + shard.changed
+    return replace(shard, number=shard.number + 1, after=shard.begin, changed=0, total=total, done=False)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A range of a job; how far it is stands in the target."""
+
+    job: Job
+    shard: int
+    batch: BatchSize
+
+
+def rewrite_slice(desk: Desk, part: _Part, seconds: float) -> Slice[_Part]:
+    """Do some batches of a range, at least one."""
+    job, size, rows = part.job, part.batch, 0
+    checkpoint = desk.database.checkpoint(job.operation, job.table.name, part.shard)
+    if checkpoint is None:
+        raise StepFailed(f"{job.table.name}: the record of how far it is has gone", hint="Resume: it begins anew.")
+    rewriter = _Rewriter(desk, job, job.idea(desk, job, part.shard), replace(job.table, until=checkpoint.until))
+    until = time.monotonic() + seconds
+    while True:
+        page = desk.database.page(rewriter.table, checkpoint.after, size.rows)
+        page, changes = _limited(page, rewriter.changes(page), job, checkpoint)
+        if not page:
+            return Slice(part, rows, ended=True, batch=size.rows)
+        begun = time.monotonic()
+        checkpoint = rewriter.write(page, changes, checkpoint)
+        size = size.after(time.monotonic() - begun)
+        rows += len(page)
+        if time.monotonic() >= until:
+            return Slice(replace(part, batch=size), rows, ended=False, batch=size.rows)
+
+
+def _limited(
+    page: list[Row], changes: list[Change], job: Job, checkpoint: Checkpoint
+) -> tuple[list[Row], list[Change]]:
+    """As much of a page as the job's limit lets through; nothing once it is reached."""
+    if job.limit is None or len(changes) <= (left := max(0, job.limit - checkpoint.total - checkpoint.changed)):
+        return page, changes
+    if not left:
+        return [], []
+    last = changes[left - 1].key
+    return page[: next(n for n, row in enumerate(page, 1) if row.key == last)], changes[:left]
+
+
+@dataclass(frozen=True)
+class _Rewriter:
+    """Makes changes of pages, and writes them."""
+
+    desk: Desk
+    job: Job
+    idea: Idea
+    table: RowTable
+
+    def write(self, page: list[Row], changes: list[Change], checkpoint: Checkpoint) -> Checkpoint:
         kept = self.idea.kept(page) if checkpoint.number == 1 else []
         moved = replace(checkpoint, after=page[-1].key, changed=checkpoint.changed + len(changes))
-        with self.database.batch(self.fence) as batch:
-            lost = batch.swap(self.work.table, changes)
-            batch.save(self.operation, self.work.table.name, moved)
+        with self.desk.database.batch(self.job.fence) as batch:
+            lost = batch.swap(self.table, changes)
+            batch.save(self.job.operation, self.table.name, moved)
             if kept:
-                batch.keep(self.operation, self.work.table.name, kept)
+                batch.keep(self.job.operation, self.table.name, kept)
         self._again(lost)
         return moved
 
@@ -129,20 +228,20 @@ class Passes:
         for _ in range(_LOST_RACES):
             if not lost:
                 return
-            changes = self._changes(self.database.rows(self.work.table, lost))
-            with self.database.batch(self.fence) as batch:
-                lost = batch.swap(self.work.table, changes)
+            changes = self.changes(self.desk.database.rows(self.table, lost))
+            with self.desk.database.batch(self.job.fence) as batch:
+                lost = batch.swap(self.table, changes)
         # what is still lost is somebody's busiest row: this pass counted a change, so another follows
 
-    def _changes(self, rows: Sequence[Row]) -> list[Change]:
-        columns = range(len(self.work.columns))
+    def changes(self, rows: Sequence[Row]) -> list[Change]:
+        columns = range(len(self.job.work.columns))
         nothing = (None,) * len(columns)
         renewed = zip(*(self._renewed(rows, index) for index in columns), strict=True)
         return [_change(row, new) for row, new in zip(rows, renewed, strict=True) if new != nothing]
 
     def _renewed(self, rows: Sequence[Row], index: int) -> Values:
         renewed = self.idea.renewed([row.values[index] for row in rows], index, rows)
-        width = widths_of(self.work)[index]
+        width = widths_of(self.job.work)[index]
         longest = max((len(new) for new in renewed if new is not None), default=0)
         # no character takes less than a byte: only what may not fit is looked at one by one
         if (width is not None and longest > width) or any(row.foreign for row in rows):
@@ -153,7 +252,7 @@ class Passes:
     def _check(self, new: bytes | None, index: int, row: Row, width: int | None) -> None:
         if new is None:
             return
-        column = self.work.columns[index]
+        column = self.job.work.columns[index]
         where = f"{column.table}.{column.column}, primary key {'/'.join(map(str, row.key))}"
         if index in row.foreign:
             raise StepFailed(
@@ -165,15 +264,6 @@ class Passes:
                 f"{where}: the new value has {len(new)} bytes, the column holds {width} characters",
                 hint="Widen the column with a migration, then resume: nothing of this batch was kept.",
             )
-
-
-class _InTurn(Executor):
-    """Does the work when it is given."""
-
-    def submit(self, work: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:  # noqa: ANN401 - as Executor
-        done: Future[Any] = Future()
-        done.set_result(work(*args, **kwargs))
-        return done
 
 
 def _change(row: Row, new: tuple[bytes | None, ...]) -> Change:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -14,6 +14,7 @@ class Progress:
         done, total: rows.
         rate: rows a second since the work began.
         batch: rows of one transaction now.
+        note: why it stands still, where it does.
     """
 
     label: str
@@ -21,6 +22,7 @@ class Progress:
     total: int
     rate: float
     batch: int
+    note: str = ""
 
 
 Pulse = Callable[[Progress], None]
@@ -33,26 +35,37 @@ class Meter:
     def __init__(self, label: str, total: int, pulse: Pulse) -> None:
         self._label, self._total, self._pulse = label, total, pulse
         self._begun = time.monotonic()
-        self.done = 0
+        self.done = self._batch = 0
 
     def add(self, rows: int, batch: int) -> None:
         """`rows` more are done."""
-        self.done += rows
-        elapsed = max(time.monotonic() - self._begun, 1e-6)
-        self._pulse(Progress(self._label, self.done, max(self._total, self.done), self.done / elapsed, batch))
+        self.done, self._batch = self.done + rows, batch
+        self.tell()
+
+    def tell(self) -> None:
+        """Say how far it is."""
+        rate = self.done / max(time.monotonic() - self._begun, 1e-6)
+        self._pulse(Progress(self._label, self.done, max(self._total, self.done), rate, self._batch))
 
 
+@dataclass(frozen=True)
 class BatchSize:
     """Rows of a batch, so that each takes about as long as wanted.
 
     It at most doubles at a time, and halves at once when a batch took twice too long:
     the locks of a batch are what other users wait for.
+
+    Attributes:
+        rows: of the next batch.
+        seconds: how long its transaction should take.
+        most: rows of a batch in any case.
     """
 
-    def __init__(self, first: int = 500, *, seconds: float = 0.2, most: int = 5000) -> None:
-        self.rows, self._seconds, self._most = first, seconds, most
+    rows: int = 500
+    seconds: float = 0.2
+    most: int = 5000
 
-    def took(self, seconds: float) -> None:
-        """Learn from how long the last batch took."""
-        factor = min(2.0, max(0.5, self._seconds / max(seconds, 1e-6)))
-        self.rows = int(min(self._most, max(50, self.rows * factor)))
+    def after(self, seconds: float) -> "BatchSize":
+        """What was learnt from how long the last batch took."""
+        factor = min(2.0, max(0.5, self.seconds / max(seconds, 1e-6)))
+        return replace(self, rows=int(min(self.most, max(min(50, self.most), self.rows * factor))))

@@ -2,13 +2,18 @@
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 
-from deployguard.databases.base import Database, Kept, Row
+from deployguard.databases.base import Checkpoint, Database, Kept, Row
 from deployguard.errors import Refused
-from deployguard.keys.keyring import Keyring, Opened, has_token_form, token_time
-from deployguard.rows.passes import Idea, Passes, Rewritten, Values
-from deployguard.rows.progress import Pulse
-from deployguard.rows.tables import Work, tables_of
+from deployguard.keys.keyring import Keyring, Opened
+from deployguard.keys.tokens import STAMP, token_forms
+from deployguard.rows.crew import Alone, Crew, Desk
+from deployguard.rows.only import Only
+from deployguard.rows.passes import Idea, Job, Passes, Rewritten, Values
+from deployguard.rows.progress import BatchSize, Pulse
+from deployguard.rows.tables import tables_of
 from deployguard.rows.target import EncryptedColumn
 from deployguard.rows.verify import verify
 
@@ -24,6 +29,9 @@ def encrypt(
     fence: int,
     pulse: Pulse,
     since: float,
+    crew: Crew | None = None,
+    batch: BatchSize | None = None,
+    some: Only | None = None,
 ) -> list[Rewritten]:
     """Make every plaintext a token under the primary key.
 
@@ -38,43 +46,53 @@ def encrypt(
         pulse: see `Pulse`.
         since: when the run began, in seconds since 1970. Tokens made before were there
             before us and stay what they are when this is undone.
+        crew: who does it; this process by default.
+        batch: how large a transaction may be.
+        some: which rows; all by default.
 
     Raises:
         Refused: a value's token would not fit, has no key, or is not text; nothing was written.
         StepFailed: such a value came during the run; nothing of its batch is kept.
         LeaseLost: a later run holds the environment; nothing of the batch is kept.
     """
-    works = tables_of(database, columns)
-    found = verify(database, columns, keyring, pulse=pulse)
+    works = (some or Only()).of(tables_of(database, columns))
+    crew = crew or Alone(Desk(database, keyring))
+    found = verify(database, columns, keyring, pulse=pulse, crew=crew, some=some)
     if bad := found.of("too wide", "unknown", "foreign"):
         raise Refused(
             "; ".join(f"{p.table}.{p.column}: {p.describe()}" for p in bad),
             hint="Nothing was written. Mend these rows first.",
         )
     database.claim(fence)
-    return [
-        Passes(database, work, operation, fence, pulse, _encryption(work, keyring, since)).until_clean()
-        for work in works
-    ]
+    job = partial(
+        Job, "encrypt", _encryption, operation=operation, fence=fence, since=since, batch=batch or BatchSize(),
+        limit=_limit(some),
+    )  # fmt: skip
+    return [Passes(database, crew, job(work), pulse).until_clean() for work in works]
 
 
-def _encryption(work: Work, keyring: Keyring, since: float) -> Idea:
-    empty_too = [column.empty_becomes == "token" for column in work.columns]
+def _encryption(desk: Desk, job: Job, _: int) -> Idea:
+    columns, keyring, since = job.work.columns, desk.keyring, job.since
+    empty_too = [column.empty_becomes == "token" for column in columns]
 
     def sealed(values: Values, column: int, _: Sequence[Row]) -> Values:
-        plain = [empty_too[column] if value == b"" else value and not has_token_form(value) for value in values]
+        forms = token_forms([value or b"" for value in values])
+        plain = [
+            empty_too[column] if value == b"" else value and form is None
+            for value, form in zip(values, forms, strict=True)
+        ]
         tokens = iter(keyring.seal_many([value or b"" for value, wanted in zip(values, plain, strict=True) if wanted]))
         return [next(tokens) if wanted else None for wanted in plain]
 
     def kept(page: Sequence[Row]) -> list[Kept]:
         return [
-            Kept(work.table.columns[index], row.key, _digest(value))
-            for row in page
-            for index, value in enumerate(row.values)
-            if value and has_token_form(value) and token_time(value) < since
+            Kept(name, row.key, _digest(row.values[index] or b""))
+            for index, name in enumerate(job.table.columns)
+            for row, old in zip(page, _from_before([row.values[index] for row in page], since), strict=True)
+            if old
         ]
 
-    return Idea("encrypt", sealed, kept)
+    return Idea(sealed, kept)
 
 
 def decrypt(
@@ -86,6 +104,10 @@ def decrypt(
     fence: int,
     pulse: Pulse,
     undo_of: str | None = None,
+    since: float = 0.0,
+    crew: Crew | None = None,
+    batch: BatchSize | None = None,
+    some: Only | None = None,
 ) -> list[Rewritten]:
     """Make every token that a known key opens its plaintext again, byte for byte.
 
@@ -98,33 +120,72 @@ def decrypt(
         pulse: see `Pulse`.
         undo_of: an encrypt operation whose older tokens, as far as they are unchanged,
             stay tokens: what was there before it is there after.
+        since: when that operation's run began.
+        crew: who does it; this process by default.
+        batch: how large a transaction may be.
+        some: which rows; all by default. Of an undo: those of the operation.
 
     Raises:
         StepFailed: a plaintext cannot be stored; nothing of its batch is kept.
         LeaseLost: a later run holds the environment; nothing of the batch is kept.
     """
-    works = tables_of(database, columns)
+    works = (some or Only()).of(tables_of(database, columns))
+    crew = crew or Alone(Desk(database, keyring))
     database.claim(fence)
-    return [
-        Passes(database, work, operation, fence, pulse, _decryption(database, work, keyring, undo_of)).until_clean()
-        for work in works
-    ]
+    limit = None if undo_of else _limit(some)
+    job = partial(
+        Job, "decrypt", _decryption, operation=operation, fence=fence, since=since, undo_of=undo_of,
+        batch=batch or BatchSize(), limit=limit,
+    )  # fmt: skip
+    return [_decrypted(database, crew, job(work), pulse) for work in works]
 
 
-def _decryption(database: Database, work: Work, keyring: Keyring, undo_of: str | None) -> Idea:
-    kept = database.kept(undo_of, work.table.name) if undo_of is not None else {}
+def _decrypted(database: Database, crew: Crew, job: Job, pulse: Pulse) -> Rewritten:
+    if job.undo_of is None:
+        return Passes(database, crew, job, pulse).until_clean()
+    ranges, unseen = _ranges_of(database.checkpoints(job.undo_of, job.table.name))
+    job = replace(job, unseen=unseen, spares=database.keeps(job.undo_of, job.table.name))
+    return Passes(database, crew, job, pulse, ranges).until_clean()
 
+
+def _ranges_of(done: Sequence[Checkpoint]) -> tuple[list[Checkpoint], frozenset[int]]:
+    """The ranges of an operation, cut where its first pass stands, and the numbers of those it had not come to."""
+    pieces: list[tuple[Checkpoint, bool]] = []
+    for each in done:
+        over = each.number > 1 or each.done
+        if over or each.after != each.begin:
+            pieces.append((each if over else replace(each, until=each.after), False))
+        if not over:
+            pieces.append((replace(each, begin=each.after), True))
+    if not done:
+        pieces = [(Checkpoint(), True)]
+    ranges = [Checkpoint(n, p.begin, p.until, after=p.begin) for n, (p, _) in enumerate(pieces)]
+    return ranges, frozenset(n for n, (_, unseen) in enumerate(pieces) if unseen)
+
+
+def _decryption(desk: Desk, job: Job, number: int) -> Idea:
     def opened(values: Values, column: int, rows: Sequence[Row]) -> Values:
-        found = [o.plaintext if isinstance(o, Opened) else None for o in keyring.look([v or b"" for v in values])]
-        if not kept:
-            return found
-        name = work.table.columns[column]
-        return [
-            None if kept.get((name, row.key)) == _digest(value or b"") else plaintext
-            for row, value, plaintext in zip(rows, values, found, strict=True)
-        ]
+        found = [o.plaintext if isinstance(o, Opened) else None for o in desk.keyring.look([v or b"" for v in values])]
+        stays = _staying(desk, job, number, job.table.columns[column], rows, values)
+        return [None if stay else plaintext for plaintext, stay in zip(found, stays, strict=True)]
 
-    return Idea("decrypt", opened)
+    return Idea(opened)
+
+
+def _staying(desk: Desk, job: Job, number: int, column: str, rows: Sequence[Row], values: Values) -> Sequence[bool]:
+    """Which values an undo must leave: what was there before the operation came to it is there after."""
+    if number in job.unseen:
+        return _from_before(values, job.since)
+    if not job.spares or job.undo_of is None:
+        return [False] * len(rows)
+    kept = desk.database.kept(job.undo_of, replace(job.table, columns=(column,)), [row.key for row in rows])
+    return [kept.get((column, row.key)) == _digest(value or b"") for row, value in zip(rows, values, strict=True)]
+
+
+def _from_before(values: Values, since: float) -> list[bool]:
+    """Which values are tokens that say they were made before a moment, in seconds since 1970."""
+    forms = token_forms([value or b"" for value in values])
+    return [form is not None and int.from_bytes(form[STAMP]) < since for form in forms]
 
 
 def rotate(
@@ -135,6 +196,9 @@ def rotate(
     operation: str,
     fence: int,
     pulse: Pulse,
+    crew: Crew | None = None,
+    batch: BatchSize | None = None,
+    some: Only | None = None,
 ) -> list[Rewritten]:
     """Make every token of an older key a token under the primary one.
 
@@ -145,20 +209,30 @@ def rotate(
         operation: names the work; the same name goes on where a crash stopped it.
         fence: fencing token of the lease this run holds.
         pulse: see `Pulse`.
+        crew: who does it; this process by default.
+        batch: how large a transaction may be.
+        some: which rows; all by default.
 
     Raises:
         Refused: a column's field reads only one key; nothing was written.
         LeaseLost: a later run holds the environment; nothing of the batch is kept.
     """
-    works = tables_of(database, columns)
+    works = (some or Only()).of(tables_of(database, columns))
+    crew = crew or Alone(Desk(database, keyring))
     if alone := [f"{c.table}.{c.column}" for c in columns if not c.rotates]:
         raise Refused(
             f"the application reads tokens of one key only in {', '.join(alone)}",
             hint="Decrypt with the old key and encrypt with the new one in a maintenance window.",
         )
     database.claim(fence)
-    idea = Idea("rotate", lambda values, _, __: _rotated(values, keyring))
-    return [Passes(database, work, operation, fence, pulse, idea).until_clean() for work in works]
+    job = partial(
+        Job, "rotate", _rotation, operation=operation, fence=fence, batch=batch or BatchSize(), limit=_limit(some)
+    )
+    return [Passes(database, crew, job(work), pulse).until_clean() for work in works]
+
+
+def _rotation(desk: Desk, _: Job, __: int) -> Idea:
+    return Idea(lambda values, _, __: _rotated(values, desk.keyring))
 
 
 def _rotated(values: Values, keyring: Keyring) -> Values:
@@ -169,3 +243,7 @@ def _rotated(values: Values, keyring: Keyring) -> Values:
 
 def _digest(token: bytes) -> bytes:
     return hashlib.sha256(token).digest()
+
+
+def _limit(some: Only | None) -> int | None:
+    return some.limit if some else None

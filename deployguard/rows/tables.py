@@ -2,10 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
-from deployguard.databases.base import Database, RowTable, TableShape
+from deployguard.databases.base import Database, Key, RowTable, TableShape
 from deployguard.errors import Refused
 from deployguard.rows.target import EncryptedColumn
+
+_RANGE = 50_000
+_MOST_RANGES = 64
 
 
 @dataclass(frozen=True)
@@ -69,3 +73,11 @@ def widths_of(work: Work) -> tuple[int | None, ...]:
         min((w for w in (work.shape.columns[c.column].width, c.width) if w is not None), default=None)
         for c in work.columns
     )
+
+
+def ranges(database: Database, table: RowTable, rows: int) -> list[tuple[Key | None, Key | None]]:
+    """A table of about so many rows in ranges of keys to work on side by side: after one key, up to the other."""
+    every = max(_RANGE, -(-rows // _MOST_RANGES))
+    ends = database.cut(table, every) if rows > every else []
+    # what comes behind the last key of now belongs to the last range
+    return list(pairwise([None, *ends[: (rows - 1) // every], None]))

@@ -1,14 +1,19 @@
 """Every row is read and every value classified: the counts before and after, and whether they are good."""
 
+import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import reduce
+from typing import Self
 
 from deployguard.databases.base import Database, Key, Row
 from deployguard.keys.keyring import Keyring, token_length
 from deployguard.rows.classify import Class, classes
+from deployguard.rows.crew import Alone, Crew, Desk, Slice, carry_out
+from deployguard.rows.only import Only
 from deployguard.rows.progress import Meter, Pulse
-from deployguard.rows.tables import Work, tables_of, widths_of
+from deployguard.rows.tables import Work, ranges, tables_of, widths_of
 from deployguard.rows.target import ColumnCount, EncryptedColumn
 
 PAGE = 2000
@@ -68,7 +73,14 @@ class Verification:
 
 
 def verify(
-    database: Database, columns: Sequence[EncryptedColumn], keyring: Keyring, *, pulse: Pulse, keys: int = 5
+    database: Database,
+    columns: Sequence[EncryptedColumn],
+    keyring: Keyring,
+    *,
+    pulse: Pulse,
+    keys: int = 5,
+    crew: Crew | None = None,
+    some: Only | None = None,
 ) -> Verification:
     """Read every row of every column and open every token.
 
@@ -78,82 +90,143 @@ def verify(
         keyring: keys that may open tokens.
         pulse: called after each page.
         keys: how many primary keys of bad rows to name for each column and kind.
+        crew: who reads; this process by default.
+        some: which rows; all by default, and its limit means nothing here.
 
     Raises:
         Refused: a table is not there, or cannot be paged through.
     """
+    crew = crew or Alone(Desk(database, keyring))
     counted: list[ColumnCount] = []
     problems: list[Problem] = []
-    for work in tables_of(database, columns):
-        tally = _Tally(work, keyring, keys)
-        meter = Meter(f"reading {work.table.name}", database.count(work.table.name), pulse)
-        after: Key | None = None
-        while page := database.page(work.table, after, PAGE):
-            tally.add(page)
-            after = page[-1].key
-            meter.add(len(page), PAGE)
-        counted += tally.counts()
-        problems += tally.problems()
+    for work in (some or Only()).of(tables_of(database, columns)):
+        tally = _read(database, crew, work, keys, pulse)
+        counted += tally.counts(work)
+        problems += tally.problems(work)
     return Verification(tuple(counted), tuple(problems))
 
 
+def _read(database: Database, crew: Crew, work: Work, keys: int, pulse: Pulse) -> "_Tally":
+    rows = database.count(work.table.name, work.table.where)
+    meter = Meter(f"reading {work.table.name}", rows, pulse)
+
+    def told(done: Slice[_Part] | None) -> None:
+        if done is None:
+            meter.tell()
+        elif done.rows:
+            meter.add(done.rows, PAGE)
+
+    borders = ranges(database, work.table, rows)
+    parts = [_Part(work, until, begin, _Tally.of(work, keys)) for begin, until in borders]
+    found = carry_out(crew.hands(rows), read_slice, parts, told)
+    return reduce(_Tally.with_, (part.tally for part in found))
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A range of a table, read as far as a key."""
+
+    work: Work
+    until: Key | None
+    after: Key | None
+    tally: "_Tally"
+
+
+def read_slice(desk: Desk, part: _Part, seconds: float) -> Slice[_Part]:
+    """Read some pages of a range, at least one."""
+    table, after, tally = replace(part.work.table, until=part.until), part.after, _Tally.of(part.work, part.tally.most)
+    reader, until = _Reader(part.work, desk.keyring), time.monotonic() + seconds
+    while page := desk.database.page(table, after, PAGE):
+        reader.add(page, tally)
+        after = page[-1].key
+        if time.monotonic() >= until:
+            break
+    return Slice(replace(part, after=after, tally=part.tally.with_(tally)), tally.rows, ended=not page)
+
+
+@dataclass
 class _Tally:
-    """Counts of one table, column by column."""
+    """Counts of a table's columns: how many values of each class, and the keys of the first bad ones."""
 
-    def __init__(self, work: Work, keyring: Keyring, keys: int) -> None:
-        self._work, self._keyring, self._most = work, keyring, keys
+    most: int
+    """Keys to name of each column and kind."""
+    counted: list[Counter[str]]
+    bad: dict[tuple[int, str], tuple[int, list[str]]] = field(default_factory=dict)
+    rows: int = 0
+
+    @classmethod
+    def of(cls, work: Work, most: int) -> Self:
+        """Nothing was counted yet."""
+        return cls(most, [Counter() for _ in work.columns])
+
+    def with_(self, later: "_Tally") -> "_Tally":
+        """Both together."""
+        bad = dict(self.bad)
+        for place, (count, keys) in later.bad.items():
+            before, named = bad.get(place, (0, []))
+            bad[place] = (before + count, [*named, *keys][: self.most])
+        counted = [one + other for one, other in zip(self.counted, later.counted, strict=True)]
+        return _Tally(self.most, counted, bad, self.rows + later.rows)
+
+    def counts(self, work: Work) -> list[ColumnCount]:
+        """By column."""
+        return [
+            ColumnCount(c.table, c.column, self.rows, **found)
+            for c, found in zip(work.columns, self.counted, strict=True)
+        ]
+
+    def note(self, index: int, kind: str, key: Key) -> None:
+        """One more bad value."""
+        count, keys = self.bad.get((index, kind), (0, []))
+        if len(keys) < self.most:
+            keys.append("/".join(map(str, key)))
+        self.bad[index, kind] = (count + 1, keys)
+
+    def problems(self, work: Work) -> list[Problem]:
+        """By column and kind."""
+        return [
+            Problem(work.table.name, work.columns[index].column, kind, count, tuple(named))
+            for (index, kind), (count, named) in sorted(self.bad.items())
+        ]
+
+
+class _Reader:
+    """Looks at pages of one table, column by column."""
+
+    def __init__(self, work: Work, keyring: Keyring) -> None:
+        self._work, self._keyring = work, keyring
         self._widths = widths_of(work)
-        self._counts: list[Counter[str]] = [Counter() for _ in work.columns]
-        self._bad: dict[tuple[int, str], tuple[int, list[str]]] = {}
-        self._rows = 0
 
-    def add(self, page: Sequence[Row]) -> None:
-        self._rows += len(page)
+    def add(self, page: Sequence[Row], tally: _Tally) -> None:
+        """Count a page."""
+        tally.rows += len(page)
         for index in range(len(self._work.columns)):
             values = [row.values[index] for row in page]
             kinds = classes(values, self._keyring)
-            self._count(index, values, kinds)
+            _count(tally.counted[index], values, kinds)
             for row, value, kind in zip(page, values, kinds, strict=True):
                 if kind in _LOOKED_AT or index in row.foreign:
-                    self._look(row, index, value or b"", kind)
+                    self._look(tally, row, index, value or b"", kind)
 
-    def _count(self, index: int, values: Sequence[bytes | None], kinds: Sequence[Class]) -> None:
-        counts = self._counts[index]
-        for kind, count in Counter(kinds).items():
-            counts[kind] += count
-        size = sum(map(len, filter(None, values)))
-        counts["bytes"] += size
-        # what is to be sealed grows: `_look` adds by how much
-        counts["bytes_after"] += size
-
-    def _look(self, row: Row, index: int, value: bytes, kind: Class) -> None:
+    def _look(self, tally: _Tally, row: Row, index: int, value: bytes, kind: Class) -> None:
         """At one value that is not simply as it should be."""
         sealed = kind == "plaintext" or (kind == "empty" and self._work.columns[index].empty_becomes == "token")
         if sealed or kind in {"unknown", "nested"}:
-            self._note(row, index, kind)
+            tally.note(index, kind, row.key)
         if index in row.foreign:
-            self._note(row, index, "foreign")
+            tally.note(index, "foreign", row.key)
         if sealed:
             after, width = token_length(len(value)), self._widths[index]
-            self._counts[index]["bytes_after"] += after - len(value)
+            tally.counted[index]["bytes_after"] += after - len(value)
             if width is not None and after > width:
-                self._counts[index]["too_wide"] += 1
-                self._note(row, index, "too wide")
+                tally.counted[index]["too_wide"] += 1
+                tally.note(index, "too wide", row.key)
 
-    def _note(self, row: Row, index: int, kind: str) -> None:
-        count, keys = self._bad.get((index, kind), (0, []))
-        if len(keys) < self._most:
-            keys.append("/".join(str(part) for part in row.key))
-        self._bad[index, kind] = (count + 1, keys)
 
-    def counts(self) -> list[ColumnCount]:
-        return [
-            ColumnCount(c.table, c.column, self._rows, **found)
-            for c, found in zip(self._work.columns, self._counts, strict=True)
-        ]
-
-    def problems(self) -> list[Problem]:
-        return [
-            Problem(self._work.table.name, self._work.columns[index].column, kind, count, tuple(keys))
-            for (index, kind), (count, keys) in sorted(self._bad.items())
-        ]
+def _count(counts: Counter[str], values: Sequence[bytes | None], kinds: Sequence[Class]) -> None:
+    for kind, count in Counter(kinds).items():
+        counts[kind] += count
+    size = sum(map(len, filter(None, values)))
+    counts["bytes"] += size
+    # what is to be sealed grows: `_look` adds by how much
+    counts["bytes_after"] += size

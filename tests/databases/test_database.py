@@ -1,8 +1,11 @@
 """What every database promises to the row engine, on each product."""
 
+from dataclasses import replace
+from itertools import pairwise
+
 import pytest
 
-from deployguard.databases.base import Change, Checkpoint, Kept, RowTable
+from deployguard.databases.base import Change, Checkpoint, Condition, Kept, RowTable
 from deployguard.errors import ConnectionLost, DeployguardError, LeaseLost, Refused
 
 PERSON = RowTable("person", ("id",), ("email", "phone"))
@@ -126,6 +129,49 @@ def test_pages_follow_the_key_and_never_repeat(database):
     assert [row.key for row in first + second] == [(n,) for n in range(1, 8)]
     assert first[0].values == (b"user1@example.org", b"+49 1")
     assert database.page(PERSON, second[-1].key, 4) == []
+
+
+def test_a_table_ends_where_it_is_to_end(database):
+    some = replace(PERSON, until=(5,))
+
+    assert [row.key for row in database.page(some, (2,), 9)] == [(3,), (4,), (5,)]
+    assert database.page(some, (5,), 9) == []
+
+
+@pytest.mark.parametrize(
+    ("conditions", "wanted"),
+    [
+        ([("<", 3)], [1, 2]), ([("<=", 3)], [1, 2, 3]), ([(">", 6)], [7]), ([(">=", 6)], [6, 7]), ([("=", 4)], [4]),
+        ([("!=", 4), (">", 2), ("<=", 6)], [3, 5, 6]), ([("<", 3), (">", 5)], []),
+    ],
+)  # fmt: skip
+def test_conditions_on_the_key_choose_rows(database, conditions, wanted):
+    where = tuple(Condition("id", operator, value) for operator, value in conditions)
+
+    assert [row.key[0] for row in database.page(replace(PERSON, where=where), None, 9)] == wanted
+    assert database.count("person", where) == len(wanted)
+
+
+def test_a_table_is_cut_into_ranges_of_as_many_rows(database):
+    assert database.cut(PERSON, 3) == [(3,), (6,)]
+    assert database.cut(PERSON, 7) == [(7,)]
+    assert database.cut(PERSON, 8) == []
+    assert database.cut(replace(PERSON, where=(Condition("id", ">", 4),)), 2) == [(6,)]
+
+
+def test_ranges_of_a_key_of_several_columns_hold_each_row_once(store, opened):
+    store.run("CREATE TABLE thing (v TEXT, b VARCHAR(20) NOT NULL, a INTEGER NOT NULL, PRIMARY KEY (a, b))")
+    wanted = [(a, b) for a in (-1, 2, 3) for b in ("B", "a", "c", "é")]
+    store.run_many("INSERT INTO thing (a, b, v) VALUES (?, ?, ?)", [(*key, "old") for key in reversed(wanted)])
+    database, table = opened(store), RowTable("thing", ("a", "b"), ("v",))
+
+    ends = [None, *database.cut(table, 5), None]
+    seen = [
+        [row.key for row in database.page(replace(table, until=until), after, 99)] for after, until in pairwise(ends)
+    ]
+
+    assert [len(some) for some in seen] == [5, 5, 2]
+    assert sorted(key for some in seen for key in some) == sorted(wanted)
 
 
 def test_a_page_of_large_values_ends_early_and_the_next_goes_on(store, opened, monkeypatch):
@@ -280,13 +326,13 @@ def test_a_batch_is_kept_whole_with_its_checkpoint(database, opened, people):
     database.claim(1)
     with database.batch(1) as batch:
         batch.swap(PERSON, [email(1, b"user1@example.org", b"token")])
-        batch.save("op", "person", Checkpoint(2, (1,), 3, 4))
+        batch.save("op", "person", Checkpoint(3, number=2, after=(1,), changed=3, total=4))
 
     other = opened(people)
     assert emails(people)[0] == "token"
-    assert other.checkpoint("op", "person") == Checkpoint(2, (1,), 3, 4)
-    assert other.checkpoint("op", "other") is None
-    assert other.checkpoint("other", "person") is None
+    assert other.checkpoint("op", "person", 3) == Checkpoint(3, number=2, after=(1,), changed=3, total=4)
+    assert other.checkpoint("op", "person", 2) is None
+    assert other.checkpoints("op", "other") == other.checkpoints("other", "person") == []
 
 
 def test_a_batch_that_fails_leaves_nothing(database, people):
@@ -299,28 +345,50 @@ def test_a_batch_that_fails_leaves_nothing(database, people):
         raise ZeroDivisionError
 
     assert emails(people)[0] == "user1@example.org"
-    assert database.checkpoint("op", "person") is None
-    assert database.kept("op", "person") == {}
+    assert database.checkpoints("op", "person") == []
+    assert not database.keeps("op", "person")
     assert write(database, email(1, b"user1@example.org", b"token")) == []
 
 
 def test_a_checkpoint_moves(database):
     database.claim(1)
-    for checkpoint in (Checkpoint(1, (-(2**63), "x'\\", b"\x00\xff"), 1), Checkpoint(3, None, 0, 9, done=True)):
+    strange = (-(2**63), "x'\\", b"\x00\xff")
+    for checkpoint in (
+        Checkpoint(0, begin=strange, until=strange, after=strange, changed=1),
+        Checkpoint(0, number=3, total=9, done=True),
+    ):
         with database.batch(1) as batch:
             batch.save("op", "person", checkpoint)
 
-        assert database.checkpoint("op", "person") == checkpoint
+        assert database.checkpoints("op", "person") == [checkpoint]
+
+
+def test_each_range_has_a_checkpoint_of_its_own(database):
+    database.claim(1)
+    ranges = [Checkpoint(n, begin=(n * 10,), until=(n * 10 + 10,)) for n in range(12)]
+    with database.batch(1) as batch:
+        for each in reversed(ranges):
+            batch.save("op", "person", each)
+    moved = replace(ranges[7], after=(75,), changed=5)
+    with database.batch(1) as batch:
+        batch.save("op", "person", moved)
+
+    assert database.checkpoints("op", "person") == [*ranges[:7], moved, *ranges[8:]]
 
 
 def test_kept_values_are_remembered_per_operation_and_once(database):
     database.claim(1)
     for _ in range(2):
         with database.batch(1) as batch:
-            batch.keep("op", "person", [Kept("email", (1,), b"\x00\xff"), Kept("phone", (1,), b"two")])
+            batch.keep(
+                "op", "person",
+                [Kept("email", (1,), b"\x00\xff"), Kept("phone", (1,), b"two"), Kept("email", (3,), b"three")],
+            )  # fmt: skip
 
-    assert database.kept("op", "person") == {("email", (1,)): b"\x00\xff", ("phone", (1,)): b"two"}
-    assert database.kept("other", "person") == {}
+    keys = [(1,), (2,), *((n,) for n in range(1000, 2000))]
+    assert database.kept("op", PERSON, keys) == {("email", (1,)): b"\x00\xff", ("phone", (1,)): b"two"}
+    assert database.kept("other", PERSON, keys) == {}
+    assert (database.keeps("op", "person"), database.keeps("other", "person")) == (True, False)
 
 
 def test_a_higher_fencing_token_shuts_out_the_lower_ones(database, opened, people):
@@ -356,7 +424,8 @@ def test_a_claim_waits_for_the_batch_of_the_holder(database, opened, people):
 
 
 def test_asking_for_state_creates_nothing(database, people):
-    assert (database.fence(), database.checkpoint("op", "person"), database.kept("op", "person")) == (0, None, {})
+    assert (database.fence(), database.checkpoints("op", "person"), database.keeps("op", "person")) == (0, [], False)
+    assert database.checkpoint("op", "person", 0) is None
     with pytest.raises(LeaseLost), database.batch(1):
         pass
 

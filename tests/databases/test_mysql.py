@@ -211,6 +211,6 @@ def test_state_that_was_half_made_when_a_claim_was_killed_is_completed(mariadb, 
     second = connect(mariadb.url, base=tmp_path)
     second.claim(2)
 
-    assert second.checkpoint("operation", "person") is None
-    assert second.kept("operation", "person") == {}
+    assert second.checkpoints("operation", "person") == []
+    assert not second.keeps("operation", "person")
     second.close()

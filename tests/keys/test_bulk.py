@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from deployguard.errors import Refused
 from deployguard.keys import bulk as module
+from deployguard.keys import tokens as forms
 from deployguard.keys.bulk import BulkFernet
 from deployguard.keys.keyring import LOCKED, PLAIN, Keyring, Opened
 from deployguard.keys.tokens import token_bytes
@@ -78,7 +79,7 @@ def test_both_agree_over_many_cases(key, cases):
 
 
 def test_large_values_and_long_lists_are_worked_on_in_portions(key, monkeypatch):
-    monkeypatch.setattr(module, "_AT_ONCE", 100)
+    monkeypatch.setattr(forms, "_AT_ONCE", 100)
     values = [b"x" * n for n in (0, 1, 99, 100, 101, 500, 3, 16)]
     tokens = new(key).seal(values, 1_700_000_000)
 
@@ -131,17 +132,51 @@ def test_ivs_look_random_bit_by_bit(key):
         assert 3600 < ones < 4400
 
 
-def test_the_keyring_reads_back_every_token_before_it_gives_it_out(key, monkeypatch):
+def a_bit_flips(monkeypatch, where, name):
+    """The next result of a function has one bit changed, as by a fault of the machine's memory."""
+    good = getattr(where, name)
+
+    def faulty(*arguments, **more):
+        monkeypatch.setattr(where, name, good)
+        return flipped(good(*arguments, **more))
+
+    monkeypatch.setattr(where, name, faulty)
+
+
+def flipped(found):
+    if isinstance(found, list):
+        return [*found[:1], flipped(found[1]), *found[2:]]
+    middle = len(found) // 2
+    return found[:middle] + bytes([found[middle] ^ 1]) + found[middle + 1 :]
+
+
+@pytest.mark.parametrize(
+    ("where", "name"),
+    [
+        (module, "_stream"),
+        (module, "_bodies"),
+        (BulkFernet, "_macs"),
+        (module, "_raw"),
+        (module, "b2a_base64"),
+        (module, "_texts"),
+        (module, "a2b_base64"),
+    ],
+)
+def test_no_token_is_given_out_after_a_fault_in_making_it(key, monkeypatch, where, name):
     ring = Keyring(Secret(key, name="key"))
-    seal = BulkFernet.seal
-
-    def one_wrong(self, plaintexts, now):
-        return [*seal(self, plaintexts[:-2], now), *seal(self, [b"wrong", plaintexts[-1]], now)]
-
-    monkeypatch.setattr(BulkFernet, "seal", one_wrong)
+    a_bit_flips(monkeypatch, where, name)
 
     with pytest.raises(Refused, match="did not open"):
-        ring.seal_many([b"a", b"b", b"c"])
+        ring.seal_many([b"a" * 40, b"b" * 40, b"c" * 40])
+
+
+def test_no_token_is_given_out_that_the_library_does_not_open(key, monkeypatch):
+    ring = Keyring(Secret(key, name="key"))
+    foreign = Fernet(Fernet.generate_key())
+    monkeypatch.setattr(BulkFernet, "seal", lambda _, values, __: [foreign.encrypt(value) for value in values])
+
+    with pytest.raises(Refused, match="did not open"):
+        ring.seal_many([b"a", b"b"])
 
 
 @pytest.mark.parametrize("way", ["", "plain"])

@@ -10,7 +10,7 @@ from cryptography.fernet import Fernet
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deployguard.keys.tokens import has_token_form, token_bytes, token_length, token_time
+from deployguard.keys.tokens import has_token_form, token_bytes, token_forms, token_length, token_time
 
 FERNET = Fernet(Fernet.generate_key())
 # the specification's own example (github.com/fernet/spec, generate.json)
@@ -71,3 +71,32 @@ def test_the_plain_alphabet_is_none(blocks):
     assert has_token_form(token)
     assert not has_token_form(token.replace(b"-", b"+"))
     assert not has_token_form(token.replace(b"_", b"/"))
+
+
+def spoilt(size, place, byte):
+    """A token of `size` bytes with one character exchanged, or none where it is shorter."""
+    token = bytearray(FERNET.encrypt(b"x" * size))
+    if -len(token) <= place < len(token):
+        token[place] = byte
+    return bytes(token)
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.binary(max_size=60),
+            st.builds(spoilt, st.integers(0, 50), st.integers(-3, 140), st.integers(0, 255)),
+        )
+    )
+)
+def test_among_others_each_value_has_the_form_that_it_has_alone(values):
+    assert token_forms(values) == [token_bytes(value) for value in values]
+
+
+@pytest.mark.parametrize("bad", [b"=", b"+", b"\n", b"\xff"])
+def test_one_spoilt_value_takes_the_form_from_no_other(bad):
+    good = [FERNET.encrypt(b"x" * size) for size in (0, 16, 20, 40)]
+    wrong = good[1][:50] + bad + good[1][51:]
+
+    assert token_forms([*good, wrong, *good]) == [*token_forms(good), None, *token_forms(good)]
+    assert None not in token_forms(good)

@@ -6,9 +6,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from deployguard.databases.base import Condition
 from deployguard.errors import LeaseLost, Refused, StepFailed
 from deployguard.keys.keyring import Keyring, has_token_form
 from deployguard.rows import passes, rewrite
+from deployguard.rows.only import Only, only
 from deployguard.rows.progress import BatchSize
 from deployguard.rows.target import EncryptedColumn
 from deployguard.rows.verify import verify
@@ -35,7 +37,7 @@ def database(people, opened):
 
 @pytest.fixture
 def small_batches(monkeypatch):
-    monkeypatch.setattr(passes, "BatchSize", lambda: BatchSize(10, most=10))
+    monkeypatch.setattr(rewrite, "BatchSize", lambda: BatchSize(10, most=10))
 
 
 @pytest.fixture
@@ -62,16 +64,19 @@ def opened_by(keyring, store):
     return [keyring.open(value).plaintext for value in emails(store)]
 
 
-def encrypt(database, keyring, columns=(EMAIL,), *, operation="enc", fence=1, pulse=silent, since=None):
+def encrypt(database, keyring, columns=(EMAIL,), *, operation="enc", fence=1, pulse=silent, since=None, some=None):
     since = time.time() if since is None else since
     return rewrite.encrypt(
-        database, columns, keyring, operation=operation, fence=fence, pulse=pulse, since=since
+        database, columns, keyring, operation=operation, fence=fence, pulse=pulse, since=since, some=some
     )  # fmt: skip
 
 
-def decrypt(database, keyring, columns=(EMAIL,), *, operation="dec", fence=1, pulse=silent, undo_of=None):
+def decrypt(
+    database, keyring, columns=(EMAIL,), *, operation="dec", fence=1, pulse=silent, undo_of=None, since=None, some=None
+):
+    since = time.time() if since is None else since
     return rewrite.decrypt(
-        database, columns, keyring, operation=operation, fence=fence, pulse=pulse, undo_of=undo_of
+        database, columns, keyring, operation=operation, fence=fence, pulse=pulse, undo_of=undo_of, since=since, some=some
     )  # fmt: skip
 
 
@@ -236,6 +241,39 @@ def test_the_undo_opens_a_token_that_replaced_one_from_before(database, people, 
     assert emails(people) == [b"new"]
 
 
+class StopError(Exception):
+    """What a person's request to stop is in these tests."""
+
+
+def stop_at(rows):
+    def pulse(progress):
+        if progress.label.startswith("encrypting") and progress.done >= rows:
+            raise StopError
+
+    return pulse
+
+
+def test_the_undo_of_a_stopped_run_leaves_the_tokens_it_had_not_come_to(database, people, keyring, small_batches):
+    values, began = [b"plain", old_token(keyring, b"before")] * 20, time.time() - 60
+    fill(people, *values)
+    with pytest.raises(StopError):
+        encrypt(database, keyring, pulse=stop_at(20), since=began)
+    people.run("UPDATE person SET email = ? WHERE id = 39", keyring.seal(b"by new code").decode())
+
+    decrypt(database, keyring, undo_of="enc", since=began)
+
+    assert emails(people) == [*values[:38], b"by new code", values[39]]
+
+
+def test_the_undo_of_a_run_that_wrote_nothing_leaves_the_tokens_that_were_there(database, people, keyring):
+    token = old_token(keyring, b"before")
+    fill(people, b"plain", token)
+
+    decrypt(database, keyring, undo_of="enc")
+
+    assert emails(people) == [b"plain", token]
+
+
 def test_the_undo_opens_what_new_code_wrote_during_the_run(database, people, keyring):
     began = time.time() - 60
     fill(people, keyring.seal(b"written by new code"))
@@ -335,25 +373,91 @@ def test_a_stale_holder_stops_and_its_batch_is_not_kept(database, people, opened
 
 def test_work_goes_on_after_the_last_committed_batch(database, people, opened, keyring, small_batches):
     fill(people, *(str(n).encode() for n in range(35)))
-    sealed = []
-
-    class StopError(Exception):
-        pass
-
-    def stop_after_two(progress):
-        if progress.label.startswith("encrypting") and progress.done == 20:
-            raise StopError
 
     with pytest.raises(StopError):
-        encrypt(database, keyring, pulse=stop_after_two)
+        encrypt(database, keyring, pulse=stop_at(20))
     before = emails(people)
 
-    done = encrypt(opened(people), keyring, fence=2, pulse=lambda p: sealed.append(p.done))
+    done = encrypt(opened(people), keyring, fence=2)
 
     assert sum(map(has_token_form, before)) == 20
     assert emails(people)[:20] == before[:20]
     assert opened_by(keyring, people) == [str(n).encode() for n in range(35)]
     assert done[0].rows == 35
+
+
+@pytest.mark.parametrize("limit", [1, 10, 13, 30, 99])
+def test_no_more_rows_are_changed_than_asked_for(database, people, keyring, small_batches, limit):
+    fill(people, *([b"a", keyring.seal(b"token")] * 15))
+
+    done = encrypt(database, keyring, some=Only(limit))
+
+    assert sum(map(has_token_form, emails(people))) == 15 + min(limit, 15)
+    assert (done[0].rows, done[0].limited) == (min(limit, 15), limit <= 15)
+
+    decrypt(database, keyring, undo_of="enc")
+
+    assert emails(people)[::2] == [b"a"] * 15
+
+
+def test_a_limit_once_reached_stays_reached_when_resumed(database, people, opened, keyring, small_batches):
+    fill(people, *(b"a" for _ in range(30)))
+    with pytest.raises(StopError):
+        encrypt(database, keyring, some=Only(15), pulse=stop_at(10))
+
+    done = [encrypt(opened(people), keyring, some=Only(15), fence=fence)[0] for fence in (2, 3)]
+
+    assert sum(map(has_token_form, emails(people))) == 15
+    assert [(d.rows, d.limited) for d in done] == [(15, True)] * 2
+
+
+def test_only_the_rows_that_are_asked_for_are_touched(database, people, keyring):
+    fill(people, *(b"a" for _ in range(10)))
+    some = only(None, ["person.id > 2", "person.id <= 5"])
+
+    encrypt(database, keyring, some=some)
+
+    assert [n for n, v in enumerate(emails(people), 1) if has_token_form(v)] == [3, 4, 5]
+    assert verify(database, [EMAIL], keyring, pulse=silent, some=some).ok
+    assert verify(database, [EMAIL], keyring, pulse=silent).columns[0].plaintext == 7
+
+    decrypt(database, keyring, undo_of="enc", some=some)
+
+    assert emails(people) == [b"a"] * 10
+
+
+def test_tables_that_no_condition_names_are_left_alone(database, people, keyring):
+    people.run("CREATE TABLE other (id INTEGER PRIMARY KEY, email TEXT)")
+    people.run("INSERT INTO other VALUES (1, 'b')")
+    fill(people, b"a")
+
+    encrypt(database, keyring, (EMAIL, EncryptedColumn("other", "email", ("id",))), some=only(None, ["person.id = 1"]))
+
+    assert opened_by(keyring, people) == [b"a"]
+    assert people.run("SELECT email FROM other") == [("b",)]
+
+
+@pytest.mark.parametrize(
+    ("where", "why"),
+    [
+        ("id < 3", "cannot be read"), ("person.id", "cannot be read"), ("person.id < 3 or 1=1", "cannot be read"),
+        ("person.id < ", "cannot be read"), ("team.id < 3", "team has no encrypted column"),
+        ("person.email = 'a'", "person.email is not in the primary key"),
+    ],
+)  # fmt: skip
+def test_a_condition_that_cannot_be_meant_is_refused_before_the_first_write(database, people, keyring, where, why):
+    fill(people, b"a")
+
+    with pytest.raises(Refused, match=why):
+        encrypt(database, keyring, some=only(None, [where]))
+
+    assert emails(people) == [b"a"]
+    assert database.fence() == 0
+
+
+@pytest.mark.parametrize("text", ["person.id='it''s'", "person.id = 'it''s'"])
+def test_a_value_in_quotes_is_text(text):
+    assert only(None, [text]).where == (("person", Condition("id", "=", "it's")),)
 
 
 def test_progress_is_told_with_rate_and_batch(database, people, keyring, small_batches):

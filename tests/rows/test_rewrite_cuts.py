@@ -8,7 +8,7 @@ from proxy import Proxy
 
 from deployguard.databases import connect
 from deployguard.errors import ConnectionLost
-from deployguard.rows import passes, rewrite
+from deployguard.rows import rewrite
 from deployguard.rows.progress import BatchSize
 from deployguard.rows.target import EncryptedColumn
 
@@ -34,7 +34,7 @@ def people(store):
 
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch):
-    monkeypatch.setattr(passes, "BatchSize", lambda: BatchSize(20, most=20))
+    monkeypatch.setattr(rewrite, "BatchSize", lambda: BatchSize(20, most=20))
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ def people(store):
 
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch):
-    monkeypatch.setattr(passes, "BatchSize", lambda: BatchSize(10, most=10))
+    monkeypatch.setattr(rewrite, "BatchSize", lambda: BatchSize(10, most=10))
 
 
 @pytest.fixture
