@@ -34,6 +34,7 @@ from deployguard.steps.git_update import GitUpdate
 from deployguard.steps.http import Http
 from deployguard.steps.http_baseline import HttpBaseline
 from deployguard.steps.key_check import KeyCheck
+from deployguard.steps.key_unneeded import KeyUnneeded
 from deployguard.steps.log import Log
 from deployguard.steps.monitor import Monitor
 from deployguard.steps.plaintext_copies import PlaintextCopies
@@ -50,6 +51,7 @@ KINDS: dict[str, type[Step]] = {
     kind.uses: kind
     for kind in (
         KeyCheck,
+        KeyUnneeded,
         GitClean,
         GitUpdate,
         PythonInstall,

@@ -8,15 +8,16 @@ from typing import Annotated, Any
 from pydantic import StringConstraints
 
 from deployguard.databases.base import Database
-from deployguard.errors import Refused
+from deployguard.errors import DeployguardError, Refused
 from deployguard.keys.keyring import Keyring
+from deployguard.rows.discover import discover
 from deployguard.rows.progress import Progress as RowProgress
 from deployguard.rows.progress import Pulse
 from deployguard.rows.rewrite import Rewritten
 from deployguard.rows.target import ColumnCount, EncryptedColumn
-from deployguard.rows.verify import Verification
+from deployguard.rows.verify import Verification, verify
 from deployguard.source.base import Column
-from deployguard.steps.base import JSON, Context, Outcome, Progress
+from deployguard.steps.base import JSON, Context, Outcome, Progress, Target
 
 ModelField = Annotated[str, StringConstraints(pattern=r"^\w+\.\w+\.\w+$")]
 """app.Model.field"""
@@ -138,6 +139,41 @@ def to_encrypt(columns: Sequence[ColumnCount]) -> int:
 def described(found: Verification, *kinds: str) -> list[str]:
     """The problems of some kinds as sentences; all where none is named."""
     return [f"{p.table}.{p.column}: {p.describe()}" for p in found.problems if not kinds or p.kind in kinds]
+
+
+def tokens_there(context: Context) -> tuple[int, int]:
+    """How many tokens are under the newest key, and how many under older ones: every row is read.
+
+    Raises:
+        Refused: the application encrypts nothing, or a key or the database is not there.
+    """
+    with work(context, read_only=True) as w:
+        found = verify(w.database, w.columns, w.keyring, pulse=pulse_of(context))
+    return _under(found)
+
+
+def keys_needed(target: Target) -> tuple[str, ...] | None:
+    """Fingerprints of the keys that a copy of the database taken now needs; None where the keys are not there.
+
+    With several keys every row is read: a backup that is taken after a rotation does not need the old one.
+    """
+    try:
+        prints = target.keyring.fingerprints
+        columns = discover(target.application).fields if len(prints) > 1 else ()
+        if not columns:
+            return prints
+        database = target.connect(read_only=True)
+        try:
+            _, older = _under(verify(database, columns, target.keyring, pulse=lambda _: None))
+        finally:
+            database.close()
+    except DeployguardError:
+        return None
+    return prints if older else prints[:1]
+
+
+def _under(found: Verification) -> tuple[int, int]:
+    return sum(c.primary for c in found.columns), sum(c.older for c in found.columns)
 
 
 def rewritten(verb: str, tables: Sequence[Rewritten], seconds: float) -> Outcome:
