@@ -13,6 +13,7 @@ from deployguard.steps.disk_space import DiskSpace
 from deployguard.steps.django_check import DjangoCheck
 from deployguard.steps.django_deploy_check import DjangoDeployCheck
 from deployguard.steps.django_migrate import DjangoMigrate
+from deployguard.steps.django_migration_locks import DjangoMigrationLocks
 from deployguard.steps.django_pending_migrations import DjangoPendingMigrations
 from deployguard.steps.encryption_decrypt import EncryptionDecrypt
 from deployguard.steps.encryption_encrypt import EncryptionEncrypt
@@ -65,6 +66,7 @@ KINDS: dict[str, type[Step]] = {
         DjangoCheck,
         DjangoDeployCheck,
         DjangoPendingMigrations,
+        DjangoMigrationLocks,
         DjangoMigrate,
         BackupCreate,
         BackupRestore,
