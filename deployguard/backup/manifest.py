@@ -59,6 +59,8 @@ class Manifest:
     recipients: tuple[str, ...]
     stored: Stored
     facts: Facts
+    keys: tuple[str, ...] | None = None
+    """Fingerprints of the field-encryption keys that its tokens need; None where nobody said."""
 
     @property
     def encrypted(self) -> bool:
@@ -138,7 +140,8 @@ def _parsed(folder: Path, data: bytes, key: OperatorKey) -> Manifest:
 
 def _from_json(body: dict[str, Any]) -> Manifest:
     # the seal has been checked: these are our own words
-    plain = {f.name: body[f.name] for f in fields(Manifest)}
+    # earlier versions said nothing of keys
+    plain = {f.name: body[f.name] for f in fields(Manifest) if f.name in body}
     stored, facts = body["stored"], body["facts"]
     tables = {name: Table(**table) for name, table in facts["tables"].items()}
     return Manifest(
@@ -146,6 +149,7 @@ def _from_json(body: dict[str, Any]) -> Manifest:
             **plain,
             "identity": Identity(**body["identity"]),
             "recipients": tuple(body["recipients"]),
+            "keys": tuple(body["keys"]) if body.get("keys") is not None else None,
             "stored": Stored(**{**stored, "layers": tuple(stored["layers"])}),
             "facts": Facts(facts["schema"], tables, tuple(facts["notes"])),
         }

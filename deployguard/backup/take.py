@@ -64,6 +64,8 @@ class Order:
     """Public keys of age; none: not encrypted."""
     reason: str = ""
     expires: float = 30 * 86400.0
+    keys: tuple[str, ...] | None = None
+    """Fingerprints of the field-encryption keys that the tokens need; None where nobody knows."""
 
 
 def take(product: Product, store: Store, order: Order) -> Backup:
@@ -114,6 +116,7 @@ def _write(product: Product, partial: Path, order: Order, store: Store, recipien
             identity=product.identity(), client_version=product.client_version(), position=snapshot.position,
             taken_at=stamp(now), ended_at="", expires=stamp(now + timedelta(seconds=order.expires)),
             reason=order.reason, recipients=order.recipients, stored=stored, facts=snapshot.facts,
+            keys=order.keys,
         )  # fmt: skip
 
 

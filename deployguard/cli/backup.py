@@ -50,7 +50,7 @@ def create(
     step = named or settings_of([], "")
     name = f"{target.environment}-{target.clock.now():%Y%m%dT%H%M%S%f}"
     store = desk.store(step.folder(target), make=True)
-    desk.show(take(product_of(target, step.deadline), store, step.order(name, target.environment)))
+    desk.show(take(product_of(target, step.deadline), store, step.order(name, target)))
 
 
 @app.command()

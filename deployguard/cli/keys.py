@@ -2,9 +2,9 @@
 
 import typer
 
-from deployguard.cli.options import RUNBOOK, Json, RunbookFile, SomeEnvironment
+from deployguard.cli.options import RUNBOOK, DryRun, Json, RunbookFile, SomeEnvironment, Yes
 
-app = typer.Typer(help="Make, check and name field-encryption keys.", no_args_is_help=True)
+app = typer.Typer(help="Make, check, name and rotate field-encryption keys.", no_args_is_help=True)
 
 
 @app.command()
@@ -37,6 +37,46 @@ def fingerprint(env: SomeEnvironment = None, runbook: RunbookFile = RUNBOOK, *, 
     Example: deployguard keys fingerprint --env production
     """
     _each(env, runbook, as_json=json)
+
+
+@app.command()
+def rotate(
+    env: SomeEnvironment = None,
+    runbook: RunbookFile = RUNBOOK,
+    *,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    json: Json = False,
+) -> None:
+    """Bring everything under the newest of the runbook's keys, as a run: journalled, resumable, with a report.
+
+    The new key stands first in encryption: keys:, and the application is given all of them. Each
+    row is brought under it and every token checked. The old key is taken away at the end only if
+    no row, no backup that is kept and no other environment needs it; else 'keys retire' does it later.
+
+    Example: deployguard keys rotate --env production
+    """
+    from deployguard.cli.by_hand import rotate_keys
+
+    rotate_keys(runbook, env, dry_run=dry_run, yes=yes, as_json=json)
+
+
+@app.command()
+def retire(
+    env: SomeEnvironment = None,
+    runbook: RunbookFile = RUNBOOK,
+    *,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    json: Json = False,
+) -> None:
+    """Take the old keys away; exit code 3 while a row, a backup that is kept or another environment needs one.
+
+    Example: deployguard keys retire --env production
+    """
+    from deployguard.cli.by_hand import retire_keys
+
+    retire_keys(runbook, env, dry_run=dry_run, yes=yes, as_json=json)
 
 
 def _each(env: str | None, runbook: "RunbookFile", *, as_json: bool) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from deployguard.databases.base import Database
+from deployguard.databases.measure import literal
 from deployguard.errors import DeployguardError
 
 Figure = Literal["oldest_transaction", "waiting", "replica_lag", "connections_left", "hidden"]
@@ -17,6 +18,16 @@ _CLOCK = {
     "postgresql": "SELECT extract(epoch FROM clock_timestamp())",
     "mariadb": "SELECT unix_timestamp(sysdate(6))",
     "mysql": "SELECT unix_timestamp(sysdate(6))",
+}
+# of the server, not of our session, which is in UTC
+_ZONE = {
+    "postgresql": """
+        SELECT extract(epoch FROM (now() AT TIME ZONE reset_val) - (now() AT TIME ZONE 'UTC'))
+        FROM pg_settings WHERE name = 'TimeZone'""",
+    **dict.fromkeys(
+        ("mariadb", "mysql"),
+        "SELECT timestampdiff(SECOND, utc_timestamp(), convert_tz(utc_timestamp(), '+00:00', @@global.time_zone))",
+    ),
 }
 _POSTGRES: dict[Figure, str] = {
     "oldest_transaction": """
@@ -65,6 +76,21 @@ def clock_of(database: Database) -> float | None:
     """The server's clock, in seconds since 1970; None where there is no server, and so no clock of its own."""
     query = _CLOCK.get(database.identity().engine)
     return database.number(query) if query else None
+
+
+def zone_of(database: Database) -> float | None:
+    """How far the server's own time zone is ahead of UTC now, in seconds; None where there is no server."""
+    query = _ZONE.get(database.identity().engine)
+    return database.number(query) if query else None
+
+
+def knows_zone(database: Database, name: str) -> bool:
+    """Whether the server can reckon with a time zone by its name; MariaDB and MySQL know none until they are told."""
+    engine = database.identity().engine
+    if engine not in {"mariadb", "mysql"}:
+        return True
+    known = f"SELECT CONVERT_TZ('2000-01-01 00:00:00', 'UTC', {literal(engine, name)}) IS NOT NULL"
+    return bool(database.number(known))
 
 
 def figures(database: Database) -> Mapping[Figure, float | None]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deployguard.engine.plan import Plan, PlannedStep
+from deployguard.engine.rotation import in_use_since
 from deployguard.engine.target import target_of, variables_of, working_folder
 from deployguard.errors import DeployguardError, Interrupted, StepTimedOut
 from deployguard.process import Result, base_environment, run
@@ -17,6 +18,8 @@ from deployguard.steps.base import Context, Outcome, Progress, Target
 
 if TYPE_CHECKING:
     from deployguard.journal.state import RunState
+
+_DAY = 86400.0
 
 
 @dataclass(frozen=True)
@@ -45,10 +48,13 @@ def run_checks(
     Raises:
         Interrupted: `should_stop` said so while a check's command was running.
     """
-    promoted = plan.target.requires.promoted_from
+    promoted, every = plan.target.requires.promoted_from, plan.runbook.spec.encryption.rotation.every
+    runs = list(runs) if promoted is not None or every is not None else ()
     if promoted is not None:
         line = plan.runbook.line(("environments", plan.environment, "requires", "promoted_from"))
-        yield _promotion(plan, promoted, list(runs), target.clock.now(), line)
+        yield _promotion(plan, promoted, runs, target.clock.now(), line)
+    if every is not None:
+        yield from _rotation(plan, target, runs, every)
     for planned in plan.checks:
         yield _run_check(planned, plan, target, progressed, should_stop)
 
@@ -111,7 +117,7 @@ def read_only_context(
     )  # fmt: skip
 
 
-def _promotion(plan: Plan, source: str, runs: "list[RunState]", now: datetime, line: int) -> Verdict:
+def _promotion(plan: Plan, source: str, runs: "Iterable[RunState]", now: datetime, line: int) -> Verdict:
     """Whether the same change succeeded where it must succeed first: asked of the journal, not claimed."""
     within = plan.target.requires.within
     reason = f"the journal has no run in {source}"
@@ -132,6 +138,32 @@ def _promotion(plan: Plan, source: str, runs: "list[RunState]", now: datetime, l
             break
     hint = f"Run 'deployguard deploy --env {source}' with this commit and this runbook first."
     return Verdict("promotion", "promotion", "fail", f"not promoted from {source}: {reason}", hint, line)
+
+
+def _rotation(plan: Plan, target: Target, runs: "Iterable[RunState]", every: float) -> Iterator[Verdict]:
+    """When the key is to be changed. A key that is not there is `key.check`'s to report."""
+    line = plan.runbook.line(("encryption", "rotation", "every"))
+    try:
+        newest = target.keyring.fingerprints[0]
+    except DeployguardError:
+        return
+    name, since = f"{target.keys[0]} {newest}", in_use_since(runs, plan.environment, newest)
+    if since is None:
+        first = f"it may be used for {every / _DAY:.0f} days from the first one"
+        summary = f"{name} is on record in no run of {plan.environment}; {first}"
+        yield Verdict("rotation", "rotation", "pass", summary, line=line)
+        return
+    now, due = target.clock.now(), since.due(every)
+    days = abs(due - now).days
+    evidence = {"fingerprint": newest, "since": f"{since.at:%Y-%m-%d}", "run": since.run, "due": f"{due:%Y-%m-%d}"}
+    known = f"{name} is in use since {since.at:%Y-%m-%d} (run {since.run})"
+    if now < due:
+        summary = f"{known}; it is due for rotation on {due:%Y-%m-%d}, in {days} days"
+        yield Verdict("rotation", "rotation", "pass", summary, line=line, evidence=evidence)
+        return
+    hint = f"Make a new key, and run 'deployguard keys rotate --env {plan.environment}'."
+    summary = f"{known}; it was due for rotation on {due:%Y-%m-%d}, {days} days ago"
+    yield Verdict("rotation", "rotation", "warn", summary, hint, line, evidence)
 
 
 def _why_not(plan: Plan, state: "RunState", age: float, within: float) -> str:

@@ -53,8 +53,13 @@ class Application:
         """One question to the probe."""
         return self.ask(request)[0]
 
-    def ask(self, *requests: Request, timeout: float = DEADLINE) -> list[Answer]:
+    def ask(self, *requests: Request, timeout: float = DEADLINE, script: Path = _PROBE) -> list[Answer]:
         """Several questions in one start of the application, answered in their order.
+
+        Args:
+            requests: what is asked, by `do` of the script's answers.
+            timeout: seconds for all of them.
+            script: what answers there; the probe, or one that stands on it.
 
         Raises:
             Refused: the application does not start; says why and where, never with a value.
@@ -63,7 +68,7 @@ class Application:
         nonce = secrets.token_hex(16)
         manage = self._manage_file()
         asked = {"nonce": nonce, "manage": str(manage), "requests": requests}
-        captured = self._run(json.dumps(asked).encode(), timeout)
+        captured = self._run(script, json.dumps(asked).encode(), timeout)
         answer = _answer_in(captured.stdout, nonce)
         if answer is None:
             raise Refused(
@@ -75,9 +80,9 @@ class Application:
         answers: list[Answer] = answer["answers"]
         return answers
 
-    def _run(self, request: bytes, timeout: float) -> Captured:
+    def _run(self, script: Path, request: bytes, timeout: float) -> Captured:
         python = self.manage_command()[0]
-        argv = [python, str(_PROBE)]
+        argv = [python, str(script)]
         try:
             return capture(argv, cwd=self.directory, env=self.environment(), timeout=timeout, input=request)
         except StepTimedOut as error:

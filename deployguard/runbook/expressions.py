@@ -128,3 +128,18 @@ def split_words(text: str) -> list[str]:
 
     words = shlex.split(ANY.sub(hold, text))
     return [re.sub("\ue000(\\d+)\ue001", lambda m: held[int(m[1])], word) for word in words]
+
+
+def words_of(command: str | list[str] | None, *, shell: bool) -> list[str] | None:
+    """A command as it stands in a runbook → argv, or the one text that a shell is given.
+
+    Raises:
+        ValueError: a quotation is not closed, or an expression stands in a shell's text.
+    """
+    if command is None or isinstance(command, list):
+        return command
+    if not shell:
+        return split_words(command)
+    if has_expression(command):
+        raise ValueError('no expression may stand in the text of a shell command: put it under env: and use "$NAME"')
+    return [command]

@@ -12,7 +12,7 @@ from typing import Any, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from deployguard.errors import Problem, RunbookError
-from deployguard.runbook.expressions import COMPUTED, ExpressionError, has_expression, names_in, split_words
+from deployguard.runbook.expressions import COMPUTED, ExpressionError, has_expression, names_in, words_of
 from deployguard.runbook.lines import Document, Path_, parse_lines, read_lines
 from deployguard.runbook.matrix import matrix_problems
 from deployguard.runbook.spec import Compensation, Runbook, SecretFrom, StepSpec
@@ -175,23 +175,11 @@ def with_of(step: StepSpec | Compensation) -> tuple[str, dict[str, Any]]:
     if step.uses is not None:
         return step.uses, step.with_
     shell = getattr(step, "shell", False)
-    values: dict[str, Any] = {"command": _words(step.run, shell=shell), "shell": shell}
+    values: dict[str, Any] = {"command": words_of(step.run, shell=shell), "shell": shell}
     if isinstance(step, StepSpec):
-        values |= {"done_if": _words(step.check, shell=shell), "harmless_twice": bool(step.idempotent)}
+        values |= {"done_if": words_of(step.check, shell=shell), "harmless_twice": bool(step.idempotent)}
         values |= {"gives": step.outputs}
     return "run", values
-
-
-def _words(command: str | list[str] | None, *, shell: bool) -> list[str] | None:
-    if command is None or isinstance(command, list):
-        return command
-    if shell:
-        if has_expression(command):
-            raise ValueError(
-                'no expression may stand in the text of a shell command: put it under env: and use "$NAME"'
-            )
-        return [command]
-    return split_words(command)
 
 
 def _step_problems(document: Document, spec: Runbook, kinds: Models) -> Iterator[Problem]:

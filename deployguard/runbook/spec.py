@@ -1,9 +1,10 @@
 """What a runbook may say: one class per part, its fields are the keys, its docstrings the help in editors."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, WithJsonSchema, model_validator
 
+from deployguard.runbook.expressions import words_of
 from deployguard.runbook.quantities import Duration
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]{0,99}$")]
@@ -62,10 +63,39 @@ class SecretFrom(BaseModel):
     source: str = Field(alias="from")
 
 
+class Command(Part):
+    """A command of the site's own."""
+
+    run: str | list[str]
+    """Split into words as a shell would, but not given to one."""
+    shell: bool = False
+    """Give it to /bin/sh; then no expression may stand in it."""
+    env: dict[str, str] = {}
+    """What it needs; secrets may stand here."""
+    timeout: Duration | None = None
+
+    @model_validator(mode="after")
+    def _can_be_run(self) -> Self:
+        words_of(self.run, shell=self.shell)
+        return self
+
+
+class Rotation(Part):
+    """When the field-encryption key is changed, and what `deployguard keys rotate` has the site do."""
+
+    every: Duration | None = None
+    """How old a key may become; preflight says when it is due."""
+    add: Command | None = None
+    """Gives the running application all keys of the list, the newest first, and restarts it."""
+    remove: Command | None = None
+    """Leaves the running application the newest key alone, and restarts it."""
+
+
 class Encryption(Part):
     """Which secrets are the field-encryption keys, newest first."""
 
     keys: list[str] = ["encryption_key"]
+    rotation: Rotation = Rotation()
 
 
 class Requires(Part):

@@ -14,6 +14,7 @@ from deployguard.backup.take import Backup, Order, Store, Trial, take
 from deployguard.errors import DeployguardError, Refused
 from deployguard.runbook.quantities import Duration
 from deployguard.steps.base import JSON, Context, Outcome, Preview, Progress, Step, Target
+from deployguard.steps.encryption import keys_needed
 
 
 class BackupCreate(Step):
@@ -85,15 +86,15 @@ class BackupCreate(Step):
             outputs=_outputs(backup, context.target.project),
         )
 
-    def order(self, id_: str, environment: str, *, run: str = "", step: str = "") -> Order:
+    def order(self, id_: str, target: Target, *, run: str = "", step: str = "") -> Order:
         """The backup that these settings ask for."""
         return Order(
-            id=id_, environment=environment, run=run, step=step, verify=self.verify, recipients=self.recipients,
-            reason=self.plain_reason or self.one_recipient_reason, expires=self.expires,
+            id=id_, environment=target.environment, run=run, step=step, verify=self.verify, recipients=self.recipients,
+            reason=self.plain_reason or self.one_recipient_reason, expires=self.expires, keys=keys_needed(target),
         )  # fmt: skip
 
     def _order(self, context: Context) -> Order:
-        return self.order(self._path(context).name, context.target.environment, run=context.run, step=context.step)
+        return self.order(self._path(context).name, context.target, run=context.run, step=context.step)
 
     def folder(self, target: Target) -> Path:
         """Where the backups are kept."""
@@ -154,6 +155,7 @@ def evidence_of(backup: Backup, project: Path) -> JSON:
         "rows": manifest.rows, "manifest_sha256": backup.sha256, "encrypted": manifest.encrypted,
         "plaintext": not manifest.encrypted, "reason": manifest.reason, "recipients": list(manifest.recipients),
         "database": manifest.identity.database, "taken_at": manifest.taken_at, "expires": manifest.expires,
+        "keys": list(manifest.keys) if manifest.keys is not None else None,
     }  # fmt: skip
 
 

@@ -6,23 +6,30 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, StringConstraints, field_validator
 
 from deployguard.databases import connect
 from deployguard.databases.base import Database
-from deployguard.errors import Refused
+from deployguard.errors import DeployguardError, Refused
 from deployguard.keys.keyring import Keyring
 from deployguard.rows.crew import Alone, Crew, Desk, Place, Team
+from deployguard.rows.discover import discover
 from deployguard.rows.only import Only, only
 from deployguard.rows.progress import BatchSize, Pulse
 from deployguard.rows.progress import Progress as RowProgress
 from deployguard.rows.rewrite import Rewritten
 from deployguard.rows.target import ColumnCount, EncryptedColumn
 from deployguard.rows.throttle import Limits, Throttle
-from deployguard.rows.verify import Verification
+from deployguard.rows.verify import Verification, verify
 from deployguard.runbook.quantities import Duration
 from deployguard.secret import Secret
+from deployguard.source.base import Column
 from deployguard.steps.base import JSON, Context, Outcome, Progress, Step, Target
+
+ModelField = Annotated[str, StringConstraints(pattern=r"^\w+\.\w+\.\w+$")]
+"""app.Model.field"""
+Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=8)]
+"""Why something may stay, in words."""
 
 
 class Rewriting(Step):
@@ -161,6 +168,26 @@ def opened(context: Context, *, read_only: bool) -> Iterator[Database]:
         database.close()
 
 
+def chosen_columns(context: Context, names: Sequence[str]) -> list[Column]:
+    """The columns that are named as app.Model.field; by default those that the application says it encrypts."""
+    if names:
+        return [_named(name) for name in names]
+    if context.target.application_parts is None:
+        return []
+    return [_discovered(column) for column in context.discover().fields if column.field]
+
+
+def _named(name: str) -> Column:
+    app, model, field = name.split(".")
+    # as Django names a table and a column by default
+    return Column(f"{app}.{model}", field, f"{app}_{model}".lower(), field)
+
+
+def _discovered(column: EncryptedColumn) -> Column:
+    model, _, field = column.field.rpartition(".")
+    return Column(model, field, column.table, column.column)
+
+
 def refuse_foreign(columns: Sequence[EncryptedColumn]) -> None:
     """Refuse columns whose tokens only the application itself can write.
 
@@ -213,6 +240,41 @@ def to_encrypt(columns: Sequence[ColumnCount]) -> int:
 def described(found: Verification, *kinds: str) -> list[str]:
     """The problems of some kinds as sentences; all where none is named."""
     return [f"{p.table}.{p.column}: {p.describe()}" for p in found.problems if not kinds or p.kind in kinds]
+
+
+def tokens_there(context: Context) -> tuple[int, int]:
+    """How many tokens are under the newest key, and how many under older ones: every row is read.
+
+    Raises:
+        Refused: the application encrypts nothing, or a key or the database is not there.
+    """
+    with work(context) as w:
+        found = verify(w.database, w.columns, w.keyring, pulse=w.pulse, crew=w.crew)
+    return _under(found)
+
+
+def keys_needed(target: Target) -> tuple[str, ...] | None:
+    """Fingerprints of the keys that a copy of the database taken now needs; None where the keys are not there.
+
+    With several keys every row is read: a backup that is taken after a rotation does not need the old one.
+    """
+    try:
+        prints = target.keyring.fingerprints
+        columns = discover(target.application).fields if len(prints) > 1 else ()
+        if not columns:
+            return prints
+        with (
+            closing(target.connect(read_only=True)) as database,
+            team(target, database, target.keyring, read_only=True) as crew,
+        ):
+            _, older = _under(verify(database, columns, target.keyring, pulse=lambda _: None, crew=crew))
+    except DeployguardError:
+        return None
+    return prints if older else prints[:1]
+
+
+def _under(found: Verification) -> tuple[int, int]:
+    return sum(c.primary for c in found.columns), sum(c.older for c in found.columns)
 
 
 def rewritten(verb: str, tables: Sequence[Rewritten], seconds: float) -> Outcome:

@@ -109,11 +109,13 @@ class _Finding:
 
 def _handshake(context: Context, columns: Sequence[EncryptedColumn]) -> Iterator[_Finding]:
     keyring = context.target.keyring
+    written_with: set[int] = set()
 
     def open_token(token: bytes) -> bytes:
         opened_token = keyring.open(token)
         if opened_token is None:
             raise Refused("no key opens the token")
+        written_with.add(opened_token.key)
         return opened_token.plaintext
 
     shaken = handshake(context.target.application, columns, keyring.seal, open_token)
@@ -121,6 +123,12 @@ def _handshake(context: Context, columns: Sequence[EncryptedColumn]) -> Iterator
         yield _Finding("fail", problem, "Give deployguard and the application the same key: secrets: and django: env:.")
     if shaken.ok:
         yield _Finding("shaken", "", "")
+    if written_with - {0}:
+        names = ", ".join(context.target.keys[key] for key in sorted(written_with - {0}))
+        yield _Finding(
+            "fail", f"the application writes with an older key ({names}), not with {context.target.keys[0]}",
+            "Put the newest key first in the application's list: django: env:.",
+        )  # fmt: skip
     if not shaken.live_safe:
         yield _Finding(
             "warn", "the application cannot read plaintext in an encrypted column",

@@ -2,15 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field
 
 from deployguard.errors import Refused
-from deployguard.rows.target import EncryptedColumn
 from deployguard.source.base import Column, Use
 from deployguard.source.usage import Usage, find_uses
 from deployguard.steps.base import JSON, Check, Context, Outcome
+from deployguard.steps.encryption import ModelField, Reason, chosen_columns
 
 _SHOWN = 5
 _KEPT = 200
@@ -19,8 +19,6 @@ _HINT = (
     "Look rows up by another column, or by a keyed digest beside it; where a place may stay, "
     "say so under allow: with its reason."
 )
-
-Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=8)]
 
 
 class Allowed(BaseModel):
@@ -58,7 +56,7 @@ class EncryptionUsage(Check):
         "    allow:\n      - { file: web/admin.py, does: searches, reason: the search box is being removed }"
     )
 
-    columns: tuple[Annotated[str, StringConstraints(pattern=r"^\w+\.\w+\.\w+$")], ...] = ()
+    columns: tuple[ModelField, ...] = ()
     """app.Model.field of each column; by default those that the application says it encrypts."""
     on_use: Literal["fail", "warn"] = "fail"
     """What a place means that is certain and not allowed."""
@@ -70,7 +68,7 @@ class EncryptionUsage(Check):
         directory = context.target.directory
         if not directory.is_dir():
             raise Refused(f"{directory}: no such directory", hint="Clone the application there first.")
-        columns = [_named(name) for name in self.columns] or [_discovered(c) for c in _fields(context)]
+        columns = chosen_columns(context, self.columns)
         if not columns:
             return Outcome(
                 "the code that is there encrypts nothing yet, and no columns: are named",
@@ -107,20 +105,3 @@ def _summary(usage: Usage, sure: Sequence[Use], open_: Sequence[Use], columns: i
         return f"{usage.files} files look at none of {columns} columns in the database{allowed}"
     more = f"; and {len(told) - _SHOWN} more" if len(told) > _SHOWN else ""
     return "; ".join(told[:_SHOWN]) + more
-
-
-def _named(name: str) -> Column:
-    app, model, field = name.split(".")
-    # as Django names a table and a column by default
-    return Column(f"{app}.{model}", field, f"{app}_{model}".lower(), field)
-
-
-def _discovered(column: EncryptedColumn) -> Column:
-    model, _, field = column.field.rpartition(".")
-    return Column(model, field, column.table, column.column)
-
-
-def _fields(context: Context) -> list[EncryptedColumn]:
-    if context.target.application_parts is None:
-        return []
-    return [column for column in context.discover().fields if column.field]

@@ -14,10 +14,12 @@ class Answer:
 
     Attributes:
         lines: of both streams, masked; the errors last.
+        out: of stdout alone.
     """
 
     exit: int
     lines: tuple[str, ...]
+    out: str = ""
 
     def last(self) -> str:
         """The line that usually says why."""
@@ -38,4 +40,5 @@ def asked(context: Context, *arguments: str) -> Answer:
         timeout=SECONDS,
     )
     text = b"\n".join([found.stdout, found.stderr]).decode("utf-8", "replace")
-    return Answer(found.exit, tuple(context.target.masker.mask_text(text).splitlines()))
+    mask = context.target.masker.mask_text
+    return Answer(found.exit, tuple(mask(text).splitlines()), mask(found.stdout.decode("utf-8", "replace")))

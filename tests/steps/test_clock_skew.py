@@ -1,10 +1,11 @@
 """`clock.skew`: a server with another idea of the time is found, whatever the product."""
 
+import time
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from checking import context
+from checking import SITE, application, context, write
 from pydantic import ValidationError
 
 from deployguard.clock import SystemClock
@@ -53,7 +54,7 @@ def test_a_server_with_another_time_is_a_fault_and_its_direction_is_said(request
 def test_a_session_in_another_time_zone_is_no_skew(check, mariadb):
     mariadb.run("SET GLOBAL time_zone = '+09:00'")
     try:
-        assert check(mariadb).status == "pass"
+        assert check(mariadb).evidence["skew"] == pytest.approx(0, abs=60)
     finally:
         mariadb.run("SET GLOBAL time_zone = 'SYSTEM'")
 
@@ -70,3 +71,61 @@ def test_a_file_has_no_clock_of_its_own(check, sqlite):
 def test_a_limit_that_means_nothing_is_refused(value):
     with pytest.raises(ValidationError):
         ClockSkew(at_most=value)
+
+
+# -- time zones
+
+
+@pytest.fixture
+def zone(monkeypatch):
+    """Put this machine into another time zone."""
+
+    def zone(name):
+        monkeypatch.setenv("TZ", name)
+        time.tzset()
+
+    yield zone
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.parametrize("product", ["postgres", "mariadb"])
+def test_a_server_in_another_time_zone_is_a_warning_that_says_by_how_much(request, check, product, zone):
+    store = request.getfixturevalue(product)
+    zone("UTC")
+    same = check(store)
+    zone("Etc/GMT-5")
+
+    outcome = check(store)
+
+    assert (same.status, outcome.status) == ("pass", "warn")
+    assert "the database's time zone is 5 h behind this machine's" in outcome.summary
+    assert "Set both to UTC" in outcome.hint
+
+
+def test_the_zone_is_the_servers_and_not_our_sessions(check, postgres, zone):
+    zone("UTC")
+    postgres.run(f"ALTER DATABASE {postgres.url.rpartition('/')[2]} SET timezone TO 'Etc/GMT-2'")
+
+    assert "2 h ahead of this machine's" in check(postgres).summary
+
+
+def test_a_wrong_clock_is_a_fault_whatever_the_zones(check, postgres, zone):
+    zone("Etc/GMT-5")
+
+    assert check(postgres, 3700).status == "fail"
+
+
+@pytest.mark.parametrize("product", ["postgres", "mariadb", "sqlite"])
+def test_a_server_that_does_not_know_the_applications_zone_is_a_warning(request, tmp_path, product, zone):
+    zone("UTC")
+    store = request.getfixturevalue(product)
+    folder = write(
+        tmp_path / "site",
+        {**SITE, "site_settings.py": SITE["site_settings.py"] + '    TIME_ZONE = "Europe/Berlin"\n'},
+    )
+
+    outcome = ClockSkew().execute(context(folder, app=application(folder), url=store.url))
+
+    assert (outcome.status == "warn") == (product == "mariadb")
+    assert ("does not know the application's time zone Europe/Berlin" in outcome.summary) == (product == "mariadb")
