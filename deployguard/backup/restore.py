@@ -6,11 +6,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from deployguard.backup import stored as files
+from deployguard.backup import stored
 from deployguard.backup.base import Copy, Loss, Product
-from deployguard.backup.durable import PARTIAL, private_folder, remove
+from deployguard.backup.durable import PARTIAL, scratch
+from deployguard.backup.find import Backup
 from deployguard.backup.layers import Identity
-from deployguard.backup.take import Backup, Store
+from deployguard.backup.take import Store
 from deployguard.databases.base import Identity as DatabaseIdentity
 from deployguard.errors import Damaged, Refused
 
@@ -37,43 +38,40 @@ def beside(product: Product, backup: Backup, store: Store, identities: Sequence[
         Refused: it is of another database product, or a newer server.
     """
     _fits(product, backup)
-    files.check(backup.path, backup.manifest, store.pulse)
-    files.read_back(backup.path, backup.manifest, identities, store.pulse)
     with (
-        _scratch(store.folder / f"{backup.manifest.id}.restore{PARTIAL}") as folder,
-        files.opened(backup.path, backup.manifest, identities, store.pulse) as dump,
+        scratch(store.destination.staging / f"{backup.manifest.id}.restore{PARTIAL}") as folder,
+        _checked(backup, identities, store) as files,
+        stored.opened(files, identities, store.pulse) as dump,
         product.restored(dump, folder, f"restore-{backup.manifest.id}", store.pulse) as copy,
     ):
         differences = backup.manifest.facts.differences(copy.facts(store.key.digests, store.pulse))
         if differences:
             raise Damaged(
-                f"the backup {backup.path} restores, but not to what was taken: {differences[0]}",
+                f"the backup {backup.where} restores, but not to what was taken: {differences[0]}",
                 hint="The database was not touched. Use another backup: 'deployguard backup list'.",
             )
         yield copy
 
 
 @contextmanager
-def _scratch(folder: Path) -> Iterator[Path]:
-    if folder.exists():
-        remove(folder)
-    private_folder(folder)
-    try:
-        yield folder
-    finally:
-        remove(folder)
+def _checked(backup: Backup, identities: Sequence[Identity], store: Store) -> Iterator[stored.Files]:
+    """The backup's files, every byte of which is what was written and can be decrypted."""
+    with backup.files(store.pulse) as files:
+        stored.check(files, store.pulse)
+        stored.read_back(files, identities, store.pulse)
+        yield files
 
 
 def _fits(product: Product, backup: Backup) -> None:
     mine, theirs = product.identity(), backup.manifest.identity
     if theirs.engine != mine.engine:
         raise Refused(
-            f"the backup {backup.path} is of a {theirs.engine} database, and the target is {mine.engine}",
+            f"the backup {backup.where} is of a {theirs.engine} database, and the target is {mine.engine}",
             hint="Choose the backup of this environment: 'deployguard backup list'.",
         )
     if _release(mine) < _release(theirs):
         raise Refused(
-            f"the backup {backup.path} is of {theirs.engine} {theirs.version}, and the server is {mine.version}",
+            f"the backup {backup.where} is of {theirs.engine} {theirs.version}, and the server is {mine.version}",
             hint="A dump does not go back to an older server: restore it on one that is at least as new.",
         )
 

@@ -49,7 +49,7 @@ def create(
     named = settings_of(recipient or [], reason) if recipient or reason else desk.step
     step = named or settings_of([], "")
     name = f"{target.environment}-{target.clock.now():%Y%m%dT%H%M%S%f}"
-    store = desk.store(step.folder(target), make=True)
+    store = desk.store(step.destination(target, desk.env), make=True)
     desk.show(take(product_of(target, step.deadline), store, step.order(name, target.environment)))
 
 
@@ -75,8 +75,9 @@ def verify(
 
     desk = sit_down(runbook, env, as_json=json)
     store, backup = desk.find(name)
-    check(backup.path, backup.manifest, store.pulse)
     if backup.manifest.encrypted and not identity:
+        with backup.files(store.pulse) as files:
+            check(files, store.pulse)
         desk.console.line("its bytes are those that were written; with --identity it is restored too")
     else:
         with beside(product_of(desk.target, 600.0), backup, store, identities_in(identity)):
@@ -168,7 +169,6 @@ def prune(
 
     Example: deployguard backup prune --plaintext-before 20260101
     """
-    from deployguard.backup.durable import remove
     from deployguard.backup.retention import fates
     from deployguard.backup.take import stamp
     from deployguard.cli.backing import sit_down
@@ -192,6 +192,6 @@ def prune(
     if doomed and not desk.console.confirm(f"Destroy {len(doomed)} of {len(decided)} backups?", yes=yes):
         raise Refused("nobody said yes", hint="Add --yes where no terminal can be asked; nothing was destroyed.")
     for backup in doomed:
-        remove(backup.path)
+        backup.destination.remove(backup.manifest.id)
     kept = [{**desk.document(f.backup), "why": f.why} for f in decided if not f.destroy]
     desk.end({"destroyed": [desk.document(b) for b in doomed], "kept": kept})
