@@ -83,6 +83,49 @@ def _release(identity: DatabaseIdentity) -> tuple[int, ...]:
     return tuple(int(n) for n in (numbers[0] if numbers else "").split(".") if n)[:parts]
 
 
+@dataclass(frozen=True)
+class Ready:
+    """A backup that stands restored beside the database and needs only to take its place.
+
+    Attributes:
+        identity: of the database that it would replace.
+        loss: what the present database has and the backup has not, by table, as counted once
+            the copy stood.
+    """
+
+    identity: DatabaseIdentity
+    loss: dict[str, Loss]
+    backup: Backup
+    _copy: Copy
+    _store: Store
+
+    @property
+    def name(self) -> str:
+        """What people call the database: of a file, its name without the folder."""
+        return Path(self.identity.database).name if self.identity.engine == "sqlite" else self.identity.database
+
+    def take_place(self) -> Restored:
+        """Swap it in; what was there is kept under a dated name.
+
+        Raises:
+            Refused: somebody is using the database; nothing was changed.
+        """
+        store, facts = self._store, self.backup.manifest.facts
+        kept = f"{self.name}.before-restore-{store.clock.now():%Y%m%dT%H%M%S%f}"
+        return Restored(self._copy.take_place(kept, facts, store.key.digests, store.pulse), self.loss)
+
+
+@contextmanager
+def ready(product: Product, backup: Backup, store: Store, identities: Sequence[Identity]) -> Iterator[Ready]:
+    """The backup, restored beside the database and compared with it.
+
+    Raises:
+        Damaged, Refused: as `beside`.
+    """
+    with beside(product, backup, store, identities) as copy:
+        yield Ready(product.identity(), copy.loss(), backup, copy, store)
+
+
 def restore(product: Product, backup: Backup, store: Store, identities: Sequence[Identity] = ()) -> Restored:
     """Put a backup in the database's place, and keep what was there under a dated name.
 
@@ -92,17 +135,5 @@ def restore(product: Product, backup: Backup, store: Store, identities: Sequence
     Raises:
         Damaged, Refused: the database was not touched.
     """
-    with beside(product, backup, store, identities) as copy:
-        loss = copy.loss()
-        return Restored(put_in_place(product, backup, copy, store), loss)
-
-
-def put_in_place(product: Product, backup: Backup, copy: Copy, store: Store) -> str:
-    """Swap a copy that was compared into the database's place; where the former database is now.
-
-    Raises:
-        Refused: somebody is using the database; nothing was changed.
-    """
-    name = Path(product.identity().database).name
-    kept = f"{name}.before-restore-{store.clock.now():%Y%m%dT%H%M%S%f}"
-    return copy.take_place(kept, backup.manifest.facts, store.key.digests, store.pulse)
+    with ready(product, backup, store, identities) as standing:
+        return standing.take_place()

@@ -1,7 +1,8 @@
 """What the backup commands share: the environment, where its backups are, and how one is shown."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,9 @@ from deployguard.cli.console import Console, table
 from deployguard.cli.project import plan_for, read_runbook, some_environment, target_for
 from deployguard.engine.preflight import read_only_context
 from deployguard.errors import Damaged, UsageError
+from deployguard.runbook.load import LoadedRunbook
 from deployguard.secret import Secret
-from deployguard.steps.backup_create import BackupCreate, destination_of, evidence_of
+from deployguard.steps.backup_create import BackupCreate, destination_of, evidence_of, shown
 from deployguard.steps.base import Progress, Target
 
 
@@ -28,12 +30,15 @@ class Desk:
     Attributes:
         step: how the runbook has this environment's database backed up; None where it does not.
         env: that step's variables.
+        written: the step as the runbook has it.
     """
 
     console: Console
+    runbook: LoadedRunbook
     target: Target
-    step: BackupCreate | None
+    step: BackupCreate | None = None
     env: Mapping[str, str | Secret] = field(default_factory=dict)
+    written: Mapping[str, Any] = field(default_factory=dict)
 
     def store(self, there: Destination, *, make: bool = False) -> Store:
         """Where backups are, under the project's key."""
@@ -71,13 +76,32 @@ class Desk:
         found = [b for destination in there for b in backups(destination, self.store(destination).key)]
         return [b for b in found if isinstance(b, Backup)], [b for b in found if isinstance(b, Damaged)]
 
+    def unfinished(self, now: datetime) -> list[str]:
+        """What was begun and left, by its place."""
+        return [shown(d.where(name), self.target.project) for d in self.destinations() for name in d.unfinished(now)]
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """What the runbook gives a step that reaches where backups are kept."""
+        return {"env": self.written["env"]} if "env" in self.written else {}
+
+    def step_to_create(self, recipients: Sequence[str], reason: str) -> dict[str, Any]:
+        """A step that takes a backup as the command line asks for it, or as the runbook does.
+
+        Raises:
+            UsageError: nobody said who may open it.
+        """
+        step = {"id": "backup", "uses": BackupCreate.uses}
+        if not (recipients or reason) and self.written:
+            return {**step, **{key: self.written[key] for key in ("with", "env", "timeout") if key in self.written}}
+        return {**step, "with": settings_of(recipients, reason).model_dump(mode="json", exclude_defaults=True)}
+
     def document(self, backup: Backup) -> dict[str, Any]:
         """A backup as scripts see it."""
         return evidence_of(backup, self.target.project)
 
-    def show(self, backup: Backup) -> None:
+    def show(self, found: dict[str, Any]) -> None:
         """A backup, its tables and its place."""
-        found = self.document(backup)
         self.table([[name, count] for name, count in sorted(found["rows"].items())], ["table", "rows"])
         self.console.line(f"{found['backup']}  {found['state']}  {found['bytes']:,} bytes  {found['path']}")
         self.end(found)
@@ -101,12 +125,13 @@ def sit_down(runbook: Path, env: str | None, *, as_json: bool, make: bool = True
     target = target_for(runbook, plan, make=make)
     planned = next((p for p in plan.steps if p.uses == BackupCreate.uses and not p.is_late()), None)
     if planned is None:
-        return Desk(console, target, None)
-    context = read_only_context(planned, plan, target)
-    return Desk(console, target, BackupCreate.model_validate(planned.values), context.env)
+        return Desk(console, loaded, target)
+    written = loaded.data["steps"][planned.path[1]]
+    env_ = read_only_context(planned, plan, target).env
+    return Desk(console, loaded, target, BackupCreate.model_validate(planned.values), env_, written)
 
 
-def settings_of(recipients: list[str], reason: str) -> BackupCreate:
+def settings_of(recipients: Sequence[str], reason: str) -> BackupCreate:
     """A backup as the command line asks for it.
 
     Raises:

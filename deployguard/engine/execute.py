@@ -56,6 +56,8 @@ class Run:
     stop: Stop = field(default_factory=Stop)
     once: bool = False
     """Whether a monitor looks once and then waits."""
+    ready: dict[str, Any] = field(default_factory=dict)
+    """What was made ready for a step, by its id."""
     _state: RunState | None = None
 
     def __post_init__(self) -> None:
@@ -112,7 +114,7 @@ class Run:
             began=datetime.fromisoformat(self.state.at).timestamp(), before=mine.before, folder=folder, env=env,
             sample=sample, answers=self._answers(planned.id), starter=self.state.started.actor,
             watched=self.state.watched.get(planned.id), once=self.once,
-            sibling=self._sibling,
+            sibling=self._sibling, ready=self.ready.get(planned.id),
         )  # fmt: skip
 
     def _sibling(self, step: str) -> tuple[Step, Mapping[str, str | Secret]]:
@@ -264,6 +266,8 @@ def _execute_one(run_: Run, planned: PlannedStep) -> None:
             run_.record(_failed(run_, planned, 0, error, final=True, seconds=0.0))
             if planned.spec.continue_on_error:
                 return
+        if isinstance(error, StepFailed):
+            raise
         raise _as_failure(error) from error
     finally:
         remove_files(run_, planned)

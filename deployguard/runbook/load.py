@@ -32,6 +32,8 @@ class LoadedRunbook:
         data: the canonical form itself, expressions unrendered.
         derived: whether it was made from a file's by a command that works by hand, so
             that no file says the same.
+        aside: whether its runs stand aside: they neither wait for other runs of the
+            environment nor are in the way of any.
     """
 
     file: Path
@@ -40,6 +42,7 @@ class LoadedRunbook:
     data: dict[str, Any]
     document: Document
     derived: bool = False
+    aside: bool = False
 
     def line(self, path: Path_) -> int:
         """Line of a part, counted from 1."""
@@ -62,9 +65,11 @@ def load_runbook(file: Path, kinds: Models, sources: Models) -> LoadedRunbook:
 
 def runbook_from(definition: Mapping[str, Any], kinds: Models, sources: Models) -> LoadedRunbook:
     """The runbook that a journal recorded, checked like a file."""
-    text = json.dumps({k: v for k, v in definition.items() if k not in {"file", "derived"}}, ensure_ascii=False)
+    text = json.dumps(
+        {k: v for k, v in definition.items() if k not in {"file", "derived", "aside"}}, ensure_ascii=False
+    )
     loaded = _checked(parse_lines(text, Path(str(definition.get("file", "runbook.yaml")))), kinds, sources)
-    return replace(loaded, derived=bool(definition.get("derived")))
+    return replace(loaded, derived=bool(definition.get("derived")), aside=bool(definition.get("aside")))
 
 
 def digest_of(data: object) -> str:

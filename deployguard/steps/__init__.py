@@ -3,6 +3,7 @@
 from functools import cache
 
 from deployguard.steps.backup_create import BackupCreate
+from deployguard.steps.backup_destroy import BackupDestroy
 from deployguard.steps.backup_restore import BackupRestore
 from deployguard.steps.base import Step
 from deployguard.steps.clock_skew import ClockSkew
@@ -64,6 +65,7 @@ KINDS: dict[str, type[Step]] = {
         DjangoMigrate,
         BackupCreate,
         BackupRestore,
+        BackupDestroy,
         Rehearse,
         EncryptionReadiness,
         EncryptionUsage,

@@ -8,9 +8,11 @@ from typing import Any
 from deployguard.databases.base import Database
 from deployguard.errors import Refused
 from deployguard.keys.keyring import Keyring
+from deployguard.rows.classify import classes
 from deployguard.rows.progress import Progress as RowProgress
 from deployguard.rows.progress import Pulse
 from deployguard.rows.rewrite import Rewritten
+from deployguard.rows.tables import tables_of
 from deployguard.rows.target import ColumnCount, EncryptedColumn
 from deployguard.rows.verify import Verification
 from deployguard.steps.base import JSON, Context, Outcome, Progress
@@ -105,6 +107,23 @@ def counts(columns: Sequence[ColumnCount]) -> list[JSON]:
 def to_encrypt(columns: Sequence[ColumnCount]) -> int:
     """Values that are plaintext still."""
     return sum(column.plaintext for column in columns)
+
+
+_LOOKED_AT = 2000
+"""Rows of each table in which tokens are tried before a way back is recommended."""
+
+
+def locked(context: Context) -> str:
+    """Where the first rows hold tokens that no key opens, in words; empty where every token opens."""
+    with work(context, read_only=True, columns=recalled(context.before)) as w:
+        found = [
+            f"{each.table.name}.{column}"
+            for each in tables_of(w.database, w.columns)
+            for page in [w.database.page(each.table, None, _LOOKED_AT)]
+            for index, column in enumerate(each.table.columns)
+            if "unknown" in classes([row.values[index] for row in page], w.keyring)
+        ]
+    return f"no key opens tokens that stand in {', '.join(found)}" if found else ""
 
 
 def described(found: Verification, *kinds: str) -> list[str]:

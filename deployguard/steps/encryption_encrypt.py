@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from deployguard.rows.rewrite import decrypt, encrypt
 from deployguard.steps.base import JSON, Context, Outcome, Preview, Step
-from deployguard.steps.encryption import pulse_of, recalled, remembered, rewritten, work
+from deployguard.steps.encryption import locked, pulse_of, recalled, remembered, rewritten, work
 from deployguard.steps.encryption_plan import foreseen
 
 
@@ -38,6 +38,10 @@ class EncryptionEncrypt(Step):
                 pulse=pulse_of(context), since=context.began,
             )  # fmt: skip
         return rewritten("encrypted", done, context.target.clock.monotonic() - begun)
+
+    def obstacle(self, context: Context) -> str:
+        """Whether the keys are there and open what stands in the columns."""
+        return locked(context)
 
     def compensate(self, context: Context) -> Outcome:
         """Rewrite back until a whole pass finds nothing to do."""

@@ -7,7 +7,7 @@ from deployguard.keys.keyring import Keyring
 from deployguard.rows.rewrite import rotate
 from deployguard.rows.verify import verify
 from deployguard.steps.base import JSON, Context, Outcome, Preview, Step
-from deployguard.steps.encryption import counts, pulse_of, recalled, remembered, rewritten, work
+from deployguard.steps.encryption import counts, locked, pulse_of, recalled, remembered, rewritten, work
 
 
 class EncryptionRotate(Step):
@@ -42,6 +42,10 @@ class EncryptionRotate(Step):
     def execute(self, context: Context) -> Outcome:
         """Rewrite until a whole pass finds no token of an older key."""
         return self._under(context, context.target.keyring, "do", "renewed")
+
+    def obstacle(self, context: Context) -> str:
+        """Whether the keys are there and open what stands in the columns."""
+        return locked(context)
 
     def compensate(self, context: Context) -> Outcome:
         """Rewrite with the key that was the newest before in first place."""

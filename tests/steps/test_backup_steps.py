@@ -256,14 +256,14 @@ def test_by_hand_it_may_be_encrypted_for_others(deployguard, private_key, projec
     assert verified["backup"] == taken["backup"]
 
 
-def test_by_hand_a_backup_is_restored_after_somebody_said_yes(deployguard, shop):
+def test_by_hand_a_backup_is_restored_after_somebody_named_the_database(deployguard, shop):
     taken = deployguard("create", "--env", "production")
     change(shop, "INSERT INTO person VALUES (3, 'new')")
 
-    with pytest.raises(Refused, match="nobody said yes"):
+    with pytest.raises(Refused, match="nobody named the database"):
         deployguard("restore", taken["backup"], "--env", "production")
     assert len(rows(shop)) == 3
-    done = deployguard("restore", taken["backup"][:15], "--env", "production", "--yes")
+    done = deployguard("restore", taken["backup"][:15], "--env", "production", "--confirm", "shop.db")
 
     assert done["lost"] == {"person": {"added": 1, "changed": 0, "removed": 0}}
     assert rows(shop) == [(1, "Ann"), (2, "Bob")]
@@ -325,7 +325,7 @@ def test_in_a_bucket_every_command_works_as_in_a_folder(deployguard, in_a_bucket
 
     verified = deployguard("verify", taken["backup"], "--env", "production")
     listed = deployguard("list", "--env", "production")
-    restored = deployguard("restore", taken["backup"], "--env", "production", "--yes")
+    restored = deployguard("restore", taken["backup"], "--env", "production", "--confirm", "shop.db")
 
     assert taken["path"] == f"s3://{in_a_bucket.name}/shop/{taken['backup']}"
     assert verified["manifest_sha256"] == taken["manifest_sha256"]

@@ -60,5 +60,9 @@ class Folder:
 
     def remove(self, name: str) -> None:
         """Rename it first, so that no half of it passes for a backup."""
-        with explained(self.path / name):
-            remove(self.path / name)
+        path = self.path / name
+        with explained(path):
+            # what a crash has left on the way goes too
+            for found in (path, path.with_name(name + PARTIAL)):
+                if found.exists():
+                    remove(found)
