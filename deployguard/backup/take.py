@@ -10,6 +10,7 @@ from typing import Any, Literal
 from deployguard.backup import manifest as manifests
 from deployguard.backup import stored as files
 from deployguard.backup.base import Product, Pulse, quiet
+from deployguard.backup.counting import counted
 from deployguard.backup.destinations import Destination
 from deployguard.backup.durable import PARTIAL, empty, held, private_folder, remove
 from deployguard.backup.find import Backup, read_backup
@@ -119,13 +120,15 @@ def _made(product: Product, folder: Path, store: Store, order: Order, recipients
 def _write(product: Product, folder: Path, order: Order, store: Store, recipients: Sequence[Any]) -> Manifest:
     now = store.clock.now()
     with product.snapshot(folder, store.key.digests, store.pulse) as snapshot:
-        with snapshot.read(packed=not recipients) as dump:
-            stored = files.store(dump, folder / product.dump_name, recipients, store.pulse)
+        with counted(snapshot, store.pulse) as counting:
+            with snapshot.read(packed=not recipients) as dump:
+                stored = files.store(dump, folder / product.dump_name, recipients, store.pulse)
+            facts = counting.facts()
         return Manifest(
             id=order.id, run=order.run, step=order.step, environment=order.environment, state="written",
             identity=product.identity(), client_version=product.client_version(), position=snapshot.position,
             taken_at=stamp(now), ended_at="", expires=stamp(now + timedelta(seconds=order.expires)),
-            reason=order.reason, recipients=order.recipients, stored=stored, facts=snapshot.facts,
+            reason=order.reason, recipients=order.recipients, stored=stored, facts=facts,
         )  # fmt: skip
 
 
