@@ -7,18 +7,21 @@ in a process of its own, on a fresh copy of the same rows:
 
 - django loop: `for p in Profile.objects.all(): p.save()` on a sample of the rows, with an encrypted field
 - database alone: one UPDATE that writes tokens which lie ready in another table
-- encrypt: `deployguard.rows.rewrite.encrypt` as a run calls it: the reading before the first write, and
-  the pass that proves there is nothing left, included
+- encrypt: `deployguard.rows.rewrite.encrypt` as a run calls it, by as many processes as there are cores: their
+  start, the reading before the first write, and the pass that proves there is nothing left, included
 - verify: every token opened and checked; plain read: the driver hands over the same bytes
 - others: 95th percentile of one user's update of one row, idle and during encrypt
+- peak: memory above start of the process that leads; worker: all that the largest of its workers has
 
-Prints a table and writes .benchmarks/rows.json.
+With `--growth` only encrypt, at several sizes: the rate must not fall as a table grows. Prints a table
+and writes .benchmarks/rows.json.
 """
 
 import argparse
 import json
 import os
 import random
+import resource
 import sys
 import tempfile
 import time
@@ -30,12 +33,13 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 import pytest  # noqa: E402
 from cryptography.fernet import Fernet  # noqa: E402
-from servers import MariaServer, PostgresServer, Store, sqlite_store  # noqa: E402
+from servers import MariaServer, PostgresServer, Store, sqlite_store, with_fetched_programs  # noqa: E402
 
 from deployguard.databases import connect  # noqa: E402
 from deployguard.databases.base import RowTable  # noqa: E402
 from deployguard.keys.keyring import Keyring  # noqa: E402
 from deployguard.rows import rewrite  # noqa: E402
+from deployguard.rows.crew import Alone, Desk, Place, Team  # noqa: E402
 from deployguard.rows.target import EncryptedColumn  # noqa: E402
 from deployguard.rows.verify import verify  # noqa: E402
 from deployguard.secret import Secret  # noqa: E402
@@ -86,11 +90,15 @@ def fill(store, rows):
     columns = ", ".join(f"{c} VARCHAR(500)" for c in COLUMNS)
     store.run(f"CREATE TABLE profile (id INTEGER PRIMARY KEY, {columns}, points INTEGER NOT NULL DEFAULT 0)")
     marks = ", ".join("?" * (len(COLUMNS) + 1))
-    for start in range(0, rows, 5000):
-        store.run_many(
-            f"INSERT INTO profile (id, {', '.join(COLUMNS)}) VALUES ({marks})",
-            [(n, *(f"{c} {n} of the sample"[:22] for c in COLUMNS)) for n in range(start, min(start + 5000, rows))],
-        )
+    store.run_many(
+        f"INSERT INTO profile (id, {', '.join(COLUMNS)}) VALUES ({marks})",
+        [(n, *(f"{c} {n} of the sample"[:22] for c in COLUMNS)) for n in range(min(rows, 5000))],
+    )
+    there = 5000
+    while there < rows:
+        names, more = f"id, {', '.join(COLUMNS)}", f"id + {there}, {', '.join(COLUMNS)}"
+        store.run(f"INSERT INTO profile ({names}) SELECT {more} FROM profile WHERE id < {rows - there}")
+        there *= 2
     if store.product == "postgresql":
         store.run("VACUUM ANALYZE profile")
 
@@ -148,18 +156,29 @@ def django_loop(store):
     return time.perf_counter() - began
 
 
-def encrypt(store):
-    database = connect(store.url, base=ROOT)
-    rewrite.encrypt(database, TARGETS, keyring(), operation="bench", fence=1, pulse=lambda _: None, since=0)
+@contextmanager
+def team(store, *, read_only=False):
+    """A connection, and the processes that a step would have."""
+    keys = (Secret(KEY, name="key"),)
+    database = connect(store.url, base=ROOT, read_only=read_only)
+    with Team(Place(store.url, ROOT, keys, read_only), Alone(Desk(database, keyring()))) as crew:
+        yield database, crew
     database.close()
+
+
+def encrypt(store):
+    with team(store) as (database, crew):
+        rewrite.encrypt(
+            database, TARGETS, keyring(), operation="bench", fence=1, pulse=lambda _: None, since=0, crew=crew
+        )
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
 
 
 def check(store):
-    database = connect(store.url, base=ROOT, read_only=True)
-    found = verify(database, TARGETS, keyring(), pulse=lambda _: None)
+    with team(store, read_only=True) as (database, crew):
+        found = verify(database, TARGETS, keyring(), pulse=lambda _: None, crew=crew)
     if not found.ok or any(column.primary != column.rows for column in found.columns):
         raise SystemExit("not every value was encrypted")
-    database.close()
 
 
 def plain_read(store):
@@ -201,7 +220,7 @@ def measure(store, rows, sample):
     fill(store, 100)
     small = in_child(lambda: encrypt(store))[1]
     fill(store, rows)
-    _, seconds, peak = in_child(lambda: encrypt(store))
+    worker, seconds, peak = in_child(lambda: encrypt(store))
     _, checking, _ = in_child(lambda: check(store))
     _, reading, _ = in_child(lambda: plain_read(store))
     idle, busy = others_during(store, rows, seconds)
@@ -209,8 +228,30 @@ def measure(store, rows, sample):
         "django_loop": loop, "database_alone": alone, "encrypt": rows / seconds, "verify": rows / checking,
         "plain_read": rows / reading, "encrypt_over_django": rows / seconds / loop,
         "encrypt_over_alone": rows / seconds / alone, "verify_over_read": reading / checking, "peak_mib": peak,
-        "small_seconds": small, "others_idle_ms": idle, "others_busy_ms": busy,
+        "worker_mib": worker, "small_seconds": small, "others_idle_ms": idle, "others_busy_ms": busy,
     }  # fmt: skip
+
+
+def growth(products, sizes):
+    """The rate at each size, and the memory: neither depends on it."""
+    found = {}
+    for product in products:
+        with fresh(product) as store:
+            for size in sizes:
+                fill(store, size)
+                worker, seconds, peak = in_child(lambda: encrypt(store))
+                rate = size / seconds
+                found.setdefault(product, {})[size] = {"encrypt": rate, "peak_mib": peak, "worker_mib": worker}
+                print(
+                    f"{product:10} {size:>10,} rows  {rate:>10,.0f} rows/s  {peak:6.1f} MiB  worker {worker:6.1f} MiB"
+                )
+    write("growth", found)
+
+
+def write(name, found):
+    target = ROOT / ".benchmarks" / f"{name}.json"
+    target.parent.mkdir(exist_ok=True)
+    target.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
 
 
 @contextmanager
@@ -236,6 +277,7 @@ LINES = {
     "django_loop": "{:,.0f} rows/s", "database_alone": "{:,.0f} rows/s", "encrypt": "{:,.0f} rows/s",
     "verify": "{:,.0f} rows/s", "plain_read": "{:,.0f} rows/s", "encrypt_over_django": "{:.1f} x",
     "encrypt_over_alone": "{:.3f} x", "verify_over_read": "{:.3f} x", "peak_mib": "{:.1f} MiB",
+    "worker_mib": "{:.1f} MiB",
     "small_seconds": "{:.3f} s", "others_idle_ms": "{:.2f} ms", "others_busy_ms": "{:.2f} ms",
 }  # fmt: skip
 
@@ -245,7 +287,12 @@ def main():
     parser.add_argument("--rows", type=int, default=50_000)
     parser.add_argument("--sample", type=int, default=2000)
     parser.add_argument("--databases", default="sqlite,postgres,mariadb")
+    parser.add_argument("--growth", metavar="ROWS,…", help="sizes to compare, such as 10000,100000,1000000")
     given = parser.parse_args()
+    with_fetched_programs()
+    if given.growth:
+        growth(given.databases.split(","), [int(size) for size in given.growth.split(",")])
+        return
     found = {}
     for product in given.databases.split(","):
         try:
@@ -257,9 +304,7 @@ def main():
     for line, form in LINES.items():
         print(f"{line.replace('_', ' '):22}" + "".join(f"{form.format(f[line]):>18}" for f in found.values()))
     print(f"{'goals':22}" + "".join(f"{'{} x, {} x'.format(*GOALS[product]):>18}" for product in found))
-    target = ROOT / ".benchmarks" / "rows.json"
-    target.parent.mkdir(exist_ok=True)
-    target.write_text(json.dumps({"rows": given.rows, **found}, indent=1) + "\n", "utf-8")
+    write("rows", {"rows": given.rows, **found})
 
 
 if __name__ == "__main__":

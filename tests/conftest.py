@@ -5,7 +5,8 @@ from itertools import count
 
 import guide_site
 import pytest
-from servers import MariaServer, PostgresServer, Store, sqlite_store, with_fetched_programs
+from servers import MariaServer, PostgresServer, StorageServer, Store, sqlite_store, with_fetched_programs
+from storage import Bucket
 
 from deployguard.databases import connect
 from deployguard.keys.keyring import Keyring
@@ -32,6 +33,33 @@ def mariadb_server():
     server = MariaServer()
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def storage_server():
+    server = StorageServer()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def bucket(storage_server, monkeypatch, tmp_path):
+    """A bucket of its own, and an environment that leads to it."""
+    import boto3
+
+    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_REGION", "AWS_ENDPOINT_URL_S3"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("AWS_ENDPOINT_URL", storage_server.url)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "none")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    name = f"bucket-{next(_NUMBERS)}"
+    client = boto3.client("s3")
+    client.create_bucket(Bucket=name)
+    yield Bucket(name, client)
+    client.close()
 
 
 def _fresh(server, product):

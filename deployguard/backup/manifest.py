@@ -16,7 +16,7 @@ NAME = "manifest.json"
 FORMAT = 1
 STATES = ("written", "readable", "restored")
 """From weakest to strongest: on disk; read back to its last byte; restored and found equal."""
-_LONGEST = 64 * 1024 * 1024
+LONGEST = 64 * 1024 * 1024
 """Bytes. No manifest of ours comes near it."""
 
 
@@ -96,43 +96,42 @@ def write(folder: Path, manifest: Manifest, key: OperatorKey) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def read(folder: Path, key: OperatorKey) -> tuple[Manifest, str]:
+def parse(data: bytes, name: str, where: str, key: OperatorKey) -> tuple[Manifest, str]:
     """A backup's manifest and its SHA-256, once its seal holds.
 
+    Args:
+        data: the manifest's bytes.
+        name: that the backup goes by.
+        where: it is, for messages.
+        key: of whoever sealed it.
+
     Raises:
-        Damaged: it is missing, was changed, was sealed with another key, or belongs to
-            a folder of another name.
+        Damaged: it was changed, was sealed with another key, or belongs to a backup of another name.
     """
-    path = folder / NAME
-    try:
-        with path.open("rb") as stream:
-            data = stream.read(_LONGEST)
-    except OSError:
-        raise damaged(folder, "has no manifest that can be read, so it is no backup") from None
-    manifest = _parsed(folder, data, key)
-    if manifest.id != folder.name:
-        raise damaged(folder, "is another backup under this name")
+    manifest = _parsed(data, where, key)
+    if manifest.id != name:
+        raise damaged(where, "is another backup under this name")
     return manifest, hashlib.sha256(data).hexdigest()
 
 
-def _parsed(folder: Path, data: bytes, key: OperatorKey) -> Manifest:
+def _parsed(data: bytes, where: str, key: OperatorKey) -> Manifest:
     try:
         document = json.loads(data)
         body, seal = document["manifest"], document["seal"]
         key_id, mac = str(seal["key"]), str(seal["hmac_sha256"])
         canonical = _text(document) == data
     except (ValueError, KeyError, TypeError, RecursionError):
-        raise damaged(folder, "has a manifest that was changed") from None
+        raise damaged(where, "has a manifest that was changed") from None
     if key_id != key.id:
         raise Damaged(
-            f"the backup {folder} was sealed with another key ({key_id[:16]!r}, not {key.id})",
+            f"the backup {where} was sealed with another key ({key_id[:16]!r}, not {key.id})",
             hint="Use the key of the machine and project that took it: operator.key, or DEPLOYGUARD_JOURNAL_KEY.",
         )
     if not canonical or not key.holds(_text(body), mac):
-        raise damaged(folder, "has a manifest that was changed")
+        raise damaged(where, "has a manifest that was changed")
     if body["format"] != FORMAT:
         raise Damaged(
-            f"the backup {folder} has format {body['format']}, not {FORMAT}",
+            f"the backup {where} has format {body['format']}, not {FORMAT}",
             hint="Use the version of deployguard that took it.",
         )
     return _from_json(body)
@@ -156,9 +155,9 @@ def _from_json(body: dict[str, Any]) -> Manifest:
     )
 
 
-def damaged(folder: Path, what: str) -> Damaged:
+def damaged(where: str, what: str) -> Damaged:
     """The error for a backup that is not what was once written."""
     return Damaged(
-        f"the backup {folder} {what}",
+        f"the backup {where} {what}",
         hint="Do not restore it. 'deployguard backup list' shows the others, 'deployguard backup create' takes one.",
     )

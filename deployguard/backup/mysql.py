@@ -3,10 +3,9 @@
 Sources: mariadb.com/kb: mariadb-dump, start-transaction, lock-tables, rename-table, mariadb-command-line-client.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -86,21 +85,13 @@ class MysqlProduct:
             "unix_socket": where.options.get("unix_socket"),
             **{key: value for key, value in where.options.items() if key.startswith("ssl_")},
         }  # fmt: skip
-        try:
-            with closing(
-                pymysql.connect(
-                    charset="utf8mb4",
-                    autocommit=True,
-                    connect_timeout=10,
-                    use_unicode=False,
-                    conv=dict(encoders),
-                    **given,
-                )
-            ) as opened:
+        with explaining(where):
+            opened = pymysql.connect(
+                charset="utf8mb4", autocommit=True, connect_timeout=10, use_unicode=False, conv=dict(encoders), **given
+            )
+            with closing(opened):
                 ask(opened, f"SET SESSION time_zone = '+00:00', lock_wait_timeout = {_LOCK_WAIT}")
                 yield opened
-        except pymysql.Error as error:
-            raise explained(error, where.shown) from None
 
     @contextmanager
     def tool(self, folder: Path) -> Iterator[str]:
@@ -119,7 +110,7 @@ class MysqlProduct:
             yield f"--defaults-file={file}"
 
     @contextmanager
-    def snapshot(self, folder: Path, key: bytes, pulse: Pulse) -> Iterator["MysqlSnapshot"]:
+    def snapshot(self, folder: Path, key: bytes, pulse: Pulse) -> Iterator["MysqlSnapshot"]:  # noqa: ARG002 - nothing to wait for
         """Open two snapshots of one moment: the dump program's, and one of our own to count in.
 
         Writers wait while both are opened, for as long as the program takes to start.
@@ -134,7 +125,7 @@ class MysqlProduct:
             with tools.dumping(argv, folder, self.deadline) as dump:
                 begin = until_begun(dump)
                 ask(holding, "UNLOCK TABLES")
-                yield MysqlSnapshot(Resumed(begin, dump), lambda: facts_of(counting, self.where.database, key, pulse))
+                yield MysqlSnapshot(self, Resumed(begin, dump), counting, key)
 
     def _hold(self, connection: Any) -> None:  # noqa: ANN401
         schema = self.where.database
@@ -175,18 +166,35 @@ class MysqlProduct:
                 ) from None
 
 
+@contextmanager
+def explaining(where: DatabaseUrl) -> Iterator[None]:
+    """Turn what the driver raises into words that quote no row."""
+    try:
+        yield
+    except pymysql.Error as error:
+        raise explained(error, where.shown) from None
+
+
 @dataclass(frozen=True)
 class MysqlSnapshot:
     """The dump under way, and what was counted in the same moment."""
 
+    _product: MysqlProduct
     _dump: Source
-    _count: Callable[[], Facts]
+    _counting: Any
+    _key: bytes
     position: str = "consistent snapshot under a read lock of all tables"
 
-    @cached_property
-    def facts(self) -> Facts:
-        """Counted when first asked for: a dump that is not read meanwhile would be ended by the server."""
-        return self._count()
+    def facts(self, pulse: Pulse) -> Facts:
+        """What our own snapshot of the same moment holds."""
+        where = self._product.where
+        with explaining(where):
+            return facts_of(self._counting, where.database, self._key, pulse)
+
+    def give_up(self) -> None:
+        """Have the server end the query that is under way."""
+        with self._product.connection() as connection:
+            ask(connection, f"KILL QUERY {self._counting.thread_id()}")
 
     @contextmanager
     def read(self, *, packed: bool) -> Iterator[BinaryIO]:  # noqa: ARG002 - the program does not compress

@@ -86,19 +86,28 @@ def besides(connection: Any, schema: str) -> list[bytes]:  # noqa: ANN401
 
 def _table(connection: Any, schema: str, table: str, key: bytes, pulse: Pulse) -> Table:  # noqa: ANN401
     """Rows have no order of their own: their digests are added up, so none need be sorted."""
-    total = count = 0
+    total = count = size = 0
+    keyed = hashlib.blake2b(digest_size=32, key=key[:64])
     columns = ", ".join(_exact(c, kind) for c, kind in columns_of(connection, schema, table).items())
     with connection.cursor(pymysql.cursors.SSCursor) as cursor:
         cursor.execute(f"SELECT {columns} FROM {name(schema)}.{name(table)}")  # noqa: S608
+        # a row of the protocol is exact as it is; to take it apart takes four times as long
+        cursor._result._read_row_from_packet = _whole  # noqa: SLF001
         while rows := cursor.fetchmany(_ROWS):
             for row in rows:
-                total += int.from_bytes(
-                    hashlib.blake2b(repr(row).encode(), digest_size=32, key=key[:64]).digest(), "big"
-                )
+                digest = keyed.copy()
+                digest.update(row)
+                total += int.from_bytes(digest.digest(), "big")
+                size += len(row)
             count += len(rows)
             total %= _WHOLE
-            pulse(f"counting {table}", 0, None)
+            pulse(f"counting {table}", size, None)
     return Table(count, f"{total:064x}")
+
+
+def _whole(packet: Any) -> bytes:  # noqa: ANN401
+    data: bytes = packet.get_all_data()
+    return data
 
 
 def _exact(column: str, kind: str) -> str:

@@ -7,6 +7,7 @@ Synchronization Functions", sql-alterdatabase.
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -65,13 +66,11 @@ class PostgresProduct:
 
     @contextmanager
     def connection(self, database: str | None = None) -> Iterator[Connection]:
-        """A session of our own; what the driver raises becomes words that quote no row."""
-        try:
-            with closing(psycopg.connect(self._conninfo(database), autocommit=True, prepare_threshold=None)) as opened:
-                prepare(opened)
-                yield opened
-        except psycopg.Error as error:
-            raise explained(error, self.where.shown) from None
+        """A session of our own."""
+        connect = partial(psycopg.connect, autocommit=True, prepare_threshold=None)
+        with explaining(self.where), closing(connect(self._conninfo(database))) as opened:
+            prepare(opened)
+            yield opened
 
     def _parameters(self) -> dict[str, Any]:
         where, password = self.where, self.where.password
@@ -96,7 +95,7 @@ class PostgresProduct:
             yield make_conninfo(service="deployguard", dbname=database), {"PGSERVICEFILE": str(file)}
 
     @contextmanager
-    def snapshot(self, folder: Path, key: bytes, pulse: Pulse) -> Iterator["PostgresSnapshot"]:
+    def snapshot(self, folder: Path, key: bytes, pulse: Pulse) -> Iterator["PostgresSnapshot"]:  # noqa: ARG002 - nothing to wait for
         """Hold one snapshot: it is counted here, and pg_dump is told to dump the same one."""
         program, _ = self._program("pg_dump")
         with self.connection() as connection:
@@ -104,8 +103,7 @@ class PostgresProduct:
             connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
             exported = connection.execute("SELECT pg_export_snapshot(), pg_current_snapshot()::text").fetchone()
             number, position = exported or ("", "")
-            facts = facts_of(connection, key, pulse)
-            yield PostgresSnapshot(self, program, folder, number, f"snapshot {position}", facts)
+            yield PostgresSnapshot(self, program, folder, number, f"snapshot {position}", connection, key)
 
     @contextmanager
     def restored(self, dump: Source, folder: Path, name: str, pulse: Pulse) -> Iterator["PostgresCopy"]:
@@ -148,6 +146,15 @@ class PostgresProduct:
             connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(scratch)))
 
 
+@contextmanager
+def explaining(where: DatabaseUrl) -> Iterator[None]:
+    """Turn what the driver raises into words that quote no row."""
+    try:
+        yield
+    except psycopg.Error as error:
+        raise explained(error, where.shown) from None
+
+
 @dataclass(frozen=True)
 class PostgresSnapshot:
     """A snapshot while its transaction is open."""
@@ -157,7 +164,17 @@ class PostgresSnapshot:
     _folder: Path
     _number: str
     position: str
-    facts: Facts
+    _connection: Connection
+    _key: bytes
+
+    def facts(self, pulse: Pulse) -> Facts:
+        """What it holds, in the transaction that the snapshot was exported from."""
+        with explaining(self._product.where):
+            return facts_of(self._connection, self._key, pulse)
+
+    def give_up(self) -> None:
+        """Have the server end the query that is under way."""
+        self._connection.cancel()
 
     @contextmanager
     def read(self, *, packed: bool) -> Iterator[BinaryIO]:

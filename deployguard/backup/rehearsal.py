@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deployguard.backup.base import Copy, Product, Pulse
-from deployguard.backup.durable import PARTIAL, private_folder, remove
+from deployguard.backup.durable import PARTIAL, scratch
 from deployguard.backup.products import product
 from deployguard.databases.url import with_database
 from deployguard.secret import Secret
@@ -38,19 +38,12 @@ def copies(
 
     The database itself is let go of as soon as it is copied, however long the copies are used.
     """
-    place = folder.with_name(folder.name + PARTIAL)
-    if place.exists():
-        remove(place)
-    private_folder(place)
-    try:
-        with ExitStack() as held:
-            original = product(url, base=base, deadline=deadline)
-            tried = with_database(url, _copy(held, original, place, f"{name}-tried", pulse).database)
-            again = product(tried, base=base, deadline=deadline)
-            kept = with_database(url, _copy(held, again, place, f"{name}-kept", pulse).database)
-            yield Copies(tried, kept)
-    finally:
-        remove(place)
+    with scratch(folder.with_name(folder.name + PARTIAL)) as place, ExitStack() as held:
+        original = product(url, base=base, deadline=deadline)
+        tried = with_database(url, _copy(held, original, place, f"{name}-tried", pulse).database)
+        again = product(tried, base=base, deadline=deadline)
+        kept = with_database(url, _copy(held, again, place, f"{name}-kept", pulse).database)
+        yield Copies(tried, kept)
 
 
 def _copy(held: ExitStack, source: Product, place: Path, name: str, pulse: Pulse) -> Copy:

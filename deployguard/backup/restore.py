@@ -6,11 +6,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from deployguard.backup import stored as files
+from deployguard.backup import stored
 from deployguard.backup.base import Copy, Loss, Product
-from deployguard.backup.durable import PARTIAL, private_folder, remove
+from deployguard.backup.durable import PARTIAL, scratch
+from deployguard.backup.find import Backup
 from deployguard.backup.layers import Identity
-from deployguard.backup.take import Backup, Store
+from deployguard.backup.take import Store
 from deployguard.databases.base import Identity as DatabaseIdentity
 from deployguard.errors import Damaged, Refused
 
@@ -37,43 +38,40 @@ def beside(product: Product, backup: Backup, store: Store, identities: Sequence[
         Refused: it is of another database product, or a newer server.
     """
     _fits(product, backup)
-    files.check(backup.path, backup.manifest, store.pulse)
-    files.read_back(backup.path, backup.manifest, identities, store.pulse)
     with (
-        _scratch(store.folder / f"{backup.manifest.id}.restore{PARTIAL}") as folder,
-        files.opened(backup.path, backup.manifest, identities, store.pulse) as dump,
+        scratch(store.destination.staging / f"{backup.manifest.id}.restore{PARTIAL}") as folder,
+        _checked(backup, identities, store) as files,
+        stored.opened(files, identities, store.pulse) as dump,
         product.restored(dump, folder, f"restore-{backup.manifest.id}", store.pulse) as copy,
     ):
         differences = backup.manifest.facts.differences(copy.facts(store.key.digests, store.pulse))
         if differences:
             raise Damaged(
-                f"the backup {backup.path} restores, but not to what was taken: {differences[0]}",
+                f"the backup {backup.where} restores, but not to what was taken: {differences[0]}",
                 hint="The database was not touched. Use another backup: 'deployguard backup list'.",
             )
         yield copy
 
 
 @contextmanager
-def _scratch(folder: Path) -> Iterator[Path]:
-    if folder.exists():
-        remove(folder)
-    private_folder(folder)
-    try:
-        yield folder
-    finally:
-        remove(folder)
+def _checked(backup: Backup, identities: Sequence[Identity], store: Store) -> Iterator[stored.Files]:
+    """The backup's files, every byte of which is what was written and can be decrypted."""
+    with backup.files(store.pulse) as files:
+        stored.check(files, store.pulse)
+        stored.read_back(files, identities, store.pulse)
+        yield files
 
 
 def _fits(product: Product, backup: Backup) -> None:
     mine, theirs = product.identity(), backup.manifest.identity
     if theirs.engine != mine.engine:
         raise Refused(
-            f"the backup {backup.path} is of a {theirs.engine} database, and the target is {mine.engine}",
+            f"the backup {backup.where} is of a {theirs.engine} database, and the target is {mine.engine}",
             hint="Choose the backup of this environment: 'deployguard backup list'.",
         )
     if _release(mine) < _release(theirs):
         raise Refused(
-            f"the backup {backup.path} is of {theirs.engine} {theirs.version}, and the server is {mine.version}",
+            f"the backup {backup.where} is of {theirs.engine} {theirs.version}, and the server is {mine.version}",
             hint="A dump does not go back to an older server: restore it on one that is at least as new.",
         )
 
@@ -85,6 +83,49 @@ def _release(identity: DatabaseIdentity) -> tuple[int, ...]:
     return tuple(int(n) for n in (numbers[0] if numbers else "").split(".") if n)[:parts]
 
 
+@dataclass(frozen=True)
+class Ready:
+    """A backup that stands restored beside the database and needs only to take its place.
+
+    Attributes:
+        identity: of the database that it would replace.
+        loss: what the present database has and the backup has not, by table, as counted once
+            the copy stood.
+    """
+
+    identity: DatabaseIdentity
+    loss: dict[str, Loss]
+    backup: Backup
+    _copy: Copy
+    _store: Store
+
+    @property
+    def name(self) -> str:
+        """What people call the database: of a file, its name without the folder."""
+        return Path(self.identity.database).name if self.identity.engine == "sqlite" else self.identity.database
+
+    def take_place(self) -> Restored:
+        """Swap it in; what was there is kept under a dated name.
+
+        Raises:
+            Refused: somebody is using the database; nothing was changed.
+        """
+        store, facts = self._store, self.backup.manifest.facts
+        kept = f"{self.name}.before-restore-{store.clock.now():%Y%m%dT%H%M%S%f}"
+        return Restored(self._copy.take_place(kept, facts, store.key.digests, store.pulse), self.loss)
+
+
+@contextmanager
+def ready(product: Product, backup: Backup, store: Store, identities: Sequence[Identity]) -> Iterator[Ready]:
+    """The backup, restored beside the database and compared with it.
+
+    Raises:
+        Damaged, Refused: as `beside`.
+    """
+    with beside(product, backup, store, identities) as copy:
+        yield Ready(product.identity(), copy.loss(), backup, copy, store)
+
+
 def restore(product: Product, backup: Backup, store: Store, identities: Sequence[Identity] = ()) -> Restored:
     """Put a backup in the database's place, and keep what was there under a dated name.
 
@@ -94,17 +135,5 @@ def restore(product: Product, backup: Backup, store: Store, identities: Sequence
     Raises:
         Damaged, Refused: the database was not touched.
     """
-    with beside(product, backup, store, identities) as copy:
-        loss = copy.loss()
-        return Restored(put_in_place(product, backup, copy, store), loss)
-
-
-def put_in_place(product: Product, backup: Backup, copy: Copy, store: Store) -> str:
-    """Swap a copy that was compared into the database's place; where the former database is now.
-
-    Raises:
-        Refused: somebody is using the database; nothing was changed.
-    """
-    name = Path(product.identity().database).name
-    kept = f"{name}.before-restore-{store.clock.now():%Y%m%dT%H%M%S%f}"
-    return copy.take_place(kept, backup.manifest.facts, store.key.digests, store.pulse)
+    with ready(product, backup, store, identities) as standing:
+        return standing.take_place()

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from deployguard.backup.take import Backup
+from deployguard.backup.find import Backup
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,8 @@ class SqliteProduct:
         try:
             with _explaining(self.path), closing(_connect(self.path, "rw")) as source:
                 position = _copy(source, copy, self.deadline, pulse)
-            yield SqliteSnapshot(copy, position, _facts(copy, key, pulse))
+            with closing(_connect(copy, "ro&immutable=1")) as counting:
+                yield SqliteSnapshot(copy, position, counting, key)
         finally:
             _remove_database(copy)
 
@@ -84,7 +85,17 @@ class SqliteSnapshot:
 
     _copy: Path
     position: str
-    facts: Facts
+    _counting: sqlite3.Connection
+    _key: bytes
+
+    def facts(self, pulse: Pulse) -> Facts:
+        """What the copy holds."""
+        with _explaining(self._copy):
+            return facts_of(self._counting, self._key, pulse)
+
+    def give_up(self) -> None:
+        """End the query that is under way."""
+        self._counting.interrupt()
 
     @contextmanager
     def read(self, *, packed: bool) -> Iterator[BinaryIO]:  # noqa: ARG002 - a database file is what it is

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -10,7 +11,7 @@ from deployguard.backup.base import Pulse, Source
 from deployguard.backup.durable import create, explained, to_disk
 from deployguard.backup.layers import LAYERS, Identity, Sink, unwrapped, wrap
 from deployguard.backup.manifest import NAME, Manifest, Stored, damaged
-from deployguard.errors import Refused
+from deployguard.errors import Damaged, Refused
 
 CHUNK = 1024 * 1024
 """Bytes that are in memory at a time."""
@@ -91,24 +92,42 @@ def _pour(source: Source, sink: Sink, recipients: Sequence[Any]) -> None:
         sink.write(chunk)
 
 
-def check(folder: Path, manifest: Manifest, pulse: Pulse) -> None:
+@dataclass(frozen=True)
+class Files:
+    """A backup's files on this machine, and what they should be.
+
+    Attributes:
+        where: the backup is, for messages: the files may be a copy of it.
+    """
+
+    folder: Path
+    manifest: Manifest
+    where: str
+
+    def damaged(self, what: str) -> Damaged:
+        """The error for files that are not what was once written."""
+        return damaged(self.where, what)
+
+
+def check(files: Files, pulse: Pulse) -> None:
     """Make sure that the folder holds what the manifest says, byte for byte, and nothing else.
 
     Raises:
         Damaged: it does not.
     """
-    found = {entry.name for entry in folder.iterdir()} - {NAME}
-    if found != {manifest.stored.name}:
-        extra, missing = found - {manifest.stored.name}, {manifest.stored.name} - found
-        raise damaged(folder, f"lacks {missing.pop()}" if missing else f"has foreign files in it: {len(extra)}")
-    path = folder / manifest.stored.name
-    if path.is_symlink() or not path.is_file() or path.stat().st_size != manifest.stored.bytes:
-        raise damaged(folder, f"has a dump that is not {manifest.stored.bytes:,} bytes long")
+    stored = files.manifest.stored
+    found = {entry.name for entry in files.folder.iterdir()} - {NAME}
+    if found != {stored.name}:
+        extra, missing = found - {stored.name}, {stored.name} - found
+        raise files.damaged(f"lacks {missing.pop()}" if missing else f"has foreign files in it: {len(extra)}")
+    path = files.folder / stored.name
+    if path.is_symlink() or not path.is_file() or path.stat().st_size != stored.bytes:
+        raise files.damaged(f"has a dump that is not {stored.bytes:,} bytes long")
     with path.open("rb", buffering=0) as stream:
-        read = Reading(stream, Counted("reading the backup", pulse, manifest.stored.bytes))
+        read = Reading(stream, Counted("reading the backup", pulse, stored.bytes))
         _drain(read)
-    if read.counted.sha256 != manifest.stored.sha256:
-        raise damaged(folder, "has a dump that was changed")
+    if read.counted.sha256 != stored.sha256:
+        raise files.damaged("has a dump that was changed")
 
 
 def _drain(stream: Source) -> None:
@@ -117,7 +136,7 @@ def _drain(stream: Source) -> None:
 
 
 @contextmanager
-def opened(folder: Path, manifest: Manifest, identities: Sequence[Identity], pulse: Pulse) -> Iterator[Source]:
+def opened(files: Files, identities: Sequence[Identity], pulse: Pulse) -> Iterator[Source]:
     """The dump as the product wrote it. Nothing that was not encrypted touches the disk.
 
     Leaving reads what is left and compares the whole, so whoever leaves without an error
@@ -127,18 +146,18 @@ def opened(folder: Path, manifest: Manifest, identities: Sequence[Identity], pul
         Refused: it is encrypted, and no identity that opens it is given.
         Damaged: it is not what was once written.
     """
-    stored = manifest.stored
+    manifest, stored = files.manifest, files.manifest.stored
     if manifest.encrypted and not identities:
         raise Refused(
-            f"the backup {folder} is encrypted",
+            f"the backup {files.where} is encrypted",
             hint="Name the private key of one of its recipients: identity: in the step, or --identity.",
         )
-    with (folder / stored.name).open("rb") as stream, _plain(stream, manifest, identities) as plain:
+    with (files.folder / stored.name).open("rb") as stream, _plain(stream, manifest, identities) as plain:
         reading = Reading(plain, Counted("reading the backup", pulse, stored.plain_bytes))
         yield reading
         _drain(reading)
         if (reading.counted.bytes, reading.counted.sha256) != (stored.plain_bytes, stored.plain_sha256):
-            raise damaged(folder, "does not decrypt to what was dumped")
+            raise files.damaged("does not decrypt to what was dumped")
 
 
 @contextmanager
@@ -150,12 +169,12 @@ def _plain(stream: BinaryIO, manifest: Manifest, identities: Sequence[Identity])
         yield plain
 
 
-def read_back(folder: Path, manifest: Manifest, identities: Sequence[Identity], pulse: Pulse) -> None:
+def read_back(files: Files, identities: Sequence[Identity], pulse: Pulse) -> None:
     """Decrypt and decompress it to the end, and keep nothing. For what is not encrypted, `check` has done it.
 
     Raises:
         Refused, Damaged: as `opened`.
     """
-    if manifest.encrypted:
-        with opened(folder, manifest, identities, pulse):
+    if files.manifest.encrypted:
+        with opened(files, identities, pulse):
             pass

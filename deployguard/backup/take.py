@@ -10,35 +10,25 @@ from typing import Any, Literal
 from deployguard.backup import manifest as manifests
 from deployguard.backup import stored as files
 from deployguard.backup.base import Product, Pulse, quiet
-from deployguard.backup.durable import PARTIAL, private_folder, publish, remove
+from deployguard.backup.counting import counted
+from deployguard.backup.destinations import Destination
+from deployguard.backup.durable import PARTIAL, empty, held, private_folder, remove
+from deployguard.backup.find import Backup, read_backup
 from deployguard.backup.layers import Identity, one_time_identity, parse_recipients
 from deployguard.backup.manifest import Manifest
 from deployguard.backup.seal import OperatorKey
+from deployguard.backup.stored import Files
 from deployguard.clock import Clock
-from deployguard.errors import Refused, StepFailed
+from deployguard.errors import Damaged, Refused, StepFailed
 
 Trial = Literal["restore", "read", "none"]
 
 
 @dataclass(frozen=True)
-class Backup:
-    """A backup on disk whose seal has been checked."""
-
-    path: Path
-    manifest: Manifest
-    sha256: str
-    """Of the manifest."""
-
-
-@dataclass(frozen=True)
 class Store:
-    """Where backups are kept, whose seal they bear, and who watches.
+    """Where backups are kept, whose seal they bear, and who watches."""
 
-    Attributes:
-        folder: private; made when it is not there.
-    """
-
-    folder: Path
+    destination: Destination
     key: OperatorKey
     clock: Clock
     pulse: Pulse = quiet
@@ -49,7 +39,7 @@ class Order:
     """What backup is wanted.
 
     Attributes:
-        id: name of its folder, one file name.
+        id: its name, one file name.
         verify: how far to try it.
         reason: why it is not encrypted, in words.
         expires: seconds until it should be destroyed.
@@ -72,71 +62,96 @@ def take(product: Product, store: Store, order: Order) -> Backup:
     """Take a backup.
 
     Nothing has the backup's name before everything is on the disk; a crash leaves a folder
-    that ends in `.partial`, which the next try removes.
+    that ends in `.partial`, which the next try removes. Where it was finished and only not
+    published, the next try publishes it.
 
     Raises:
         Refused: a backup of this name is there.
         StepFailed: it could not be written, or is not what the database holds.
     """
-    final = store.folder / order.id
-    if final.exists():
-        raise Refused(f"there is a backup {final} already", hint="It is never overwritten; take one by another name.")
+    there = store.destination
+    if order.id in there.names():
+        raise Refused(
+            f"there is a backup {there.where(order.id)} already",
+            hint="It is never overwritten; take one by another name.",
+        )
     recipients = parse_recipients(order.recipients) if order.recipients else []
-    private_folder(store.folder)
-    with _partial(final) as partial:
-        # for as long as this process lives there is one key more, to try the backup with
-        once = [one_time_identity()] if recipients else []
-        written = _write(product, partial, order, store, [*recipients, *(i.to_public() for i in once)])
-        tried = try_out(product, store, Backup(partial, written, ""), order.verify, once)
-        manifests.write(partial, replace(tried, ended_at=stamp(store.clock.now())), store.key)
-        publish(partial, final)
-    return Backup(final, *manifests.read(final, store.key))
+    private_folder(there.staging)
+    with _draft(there.staging, order.id) as folder:
+        manifest = _finished(folder, store, order) or _made(product, folder, store, order, recipients)
+        there.publish(folder, manifest, store.pulse)
+    return read_backup(there, order.id, store.key)
 
 
 @contextmanager
-def _partial(final: Path) -> Iterator[Path]:
-    partial = final.with_name(final.name + PARTIAL)
-    if partial.exists():
-        remove(partial)
-    private_folder(partial)
+def _draft(staging: Path, name: str) -> Iterator[Path]:
+    """A folder to make a backup in, ours alone. A finished one stays when it could not be published."""
+    path = staging / (name + PARTIAL)
+    private_folder(path)
+    with held(path):
+        try:
+            yield path
+        finally:
+            if path.exists() and not (path / manifests.NAME).exists():
+                remove(path)
+
+
+def _finished(folder: Path, store: Store, order: Order) -> Manifest | None:
+    """What an earlier try has made and not published; None where that is nothing, or not all of it."""
+    where = store.destination.where(order.id)
     try:
-        yield partial
-    finally:
-        if partial.exists():
-            remove(partial)
+        manifest, _ = manifests.parse((folder / manifests.NAME).read_bytes(), order.id, where, store.key)
+        files.check(Files(folder, manifest, where), store.pulse)
+    except (OSError, Damaged):
+        return None
+    return manifest
 
 
-def _write(product: Product, partial: Path, order: Order, store: Store, recipients: Sequence[Any]) -> Manifest:
+def _made(product: Product, folder: Path, store: Store, order: Order, recipients: Sequence[Any]) -> Manifest:
+    empty(folder)
+    store.destination.prepare(order.id)
+    # for as long as this process lives there is one key more, to try the backup with
+    once = [one_time_identity()] if recipients else []
+    written = _write(product, folder, order, store, [*recipients, *(i.to_public() for i in once)])
+    made = Files(folder, written, store.destination.where(order.id))
+    manifest = replace(try_out(product, store, made, order.verify, once), ended_at=stamp(store.clock.now()))
+    manifests.write(folder, manifest, store.key)
+    return manifest
+
+
+def _write(product: Product, folder: Path, order: Order, store: Store, recipients: Sequence[Any]) -> Manifest:
     now = store.clock.now()
-    with product.snapshot(partial, store.key.digests, store.pulse) as snapshot:
-        with snapshot.read(packed=not recipients) as dump:
-            stored = files.store(dump, partial / product.dump_name, recipients, store.pulse)
+    with product.snapshot(folder, store.key.digests, store.pulse) as snapshot:
+        with counted(snapshot, store.pulse) as counting:
+            with snapshot.read(packed=not recipients) as dump:
+                stored = files.store(dump, folder / product.dump_name, recipients, store.pulse)
+            facts = counting.facts()
         return Manifest(
             id=order.id, run=order.run, step=order.step, environment=order.environment, state="written",
             identity=product.identity(), client_version=product.client_version(), position=snapshot.position,
             taken_at=stamp(now), ended_at="", expires=stamp(now + timedelta(seconds=order.expires)),
-            reason=order.reason, recipients=order.recipients, stored=stored, facts=snapshot.facts,
+            reason=order.reason, recipients=order.recipients, stored=stored, facts=facts,
             keys=order.keys,
         )  # fmt: skip
 
 
-def try_out(product: Product, store: Store, backup: Backup, how: Trial, identities: Sequence[Identity]) -> Manifest:
+def try_out(product: Product, store: Store, made: Files, how: Trial, identities: Sequence[Identity]) -> Manifest:
     """Find out how good a backup is; the manifest with the state it reached.
 
     Raises:
         Damaged: its bytes are not those that were written.
         StepFailed: it does not restore to what the database held.
     """
-    folder, manifest = backup.path, backup.manifest
+    manifest = made.manifest
     if how == "none":
         return manifest
-    files.check(folder, manifest, store.pulse)
+    files.check(made, store.pulse)
     if how == "read":
-        files.read_back(folder, manifest, identities, store.pulse)
+        files.read_back(made, identities, store.pulse)
         return replace(manifest, state="readable")
     with (
-        files.opened(folder, manifest, identities, store.pulse) as dump,
-        product.restored(dump, folder, f"scratch-{manifest.id}", store.pulse) as copy,
+        files.opened(made, identities, store.pulse) as dump,
+        product.restored(dump, made.folder, f"scratch-{manifest.id}", store.pulse) as copy,
     ):
         differences = manifest.facts.differences(copy.facts(store.key.digests, store.pulse))
     if differences:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from deployguard.cli.options import RUNBOOK, Json, RunbookFile, SomeEnvironment, Yes
+from deployguard.cli.options import RUNBOOK, Confirm, Json, RunbookFile, SomeEnvironment, Yes
 
 app = typer.Typer(help="Take backups that count only once they have been restored.", no_args_is_help=True)
 
@@ -34,23 +34,21 @@ def create(
     *,
     json: Json = False,
 ) -> None:
-    """Take a backup, restore it into a scratch database, and compare.
+    """Take a backup, restore it into a scratch database, and compare; a run of its own, on record.
 
     Without --recipient and --reason it is taken as the runbook's own backup.create step says.
 
     Example: deployguard backup create --env production
     """
-    from deployguard.backup.take import take
-    from deployguard.cli.backing import settings_of, sit_down
-    from deployguard.steps.backup_create import product_of
+    from deployguard.cli.backing import sit_down
+    from deployguard.cli.by_hand import derive
+    from deployguard.cli.running import stand_aside
 
     desk = sit_down(runbook, env, as_json=json)
-    target = desk.target
-    named = settings_of(recipient or [], reason) if recipient or reason else desk.step
-    step = named or settings_of([], "")
-    name = f"{target.environment}-{target.clock.now():%Y%m%dT%H%M%S%f}"
-    store = desk.store(step.folder(target), make=True)
-    desk.show(take(product_of(target, step.deadline), store, step.order(name, target)))
+    step = desk.step_to_create(recipient or [], reason)
+    derived = derive(desk.runbook, "backup-by-hand", "Take a backup, by hand", [step], aside=True)
+    state = stand_aside(desk.console, derived, runbook, desk.target.environment)
+    desk.show({**state.steps["backup"].evidence, "run": state.id})
 
 
 @app.command()
@@ -75,13 +73,14 @@ def verify(
 
     desk = sit_down(runbook, env, as_json=json)
     store, backup = desk.find(name)
-    check(backup.path, backup.manifest, store.pulse)
     if backup.manifest.encrypted and not identity:
+        with backup.files(store.pulse) as files:
+            check(files, store.pulse)
         desk.console.line("its bytes are those that were written; with --identity it is restored too")
     else:
         with beside(product_of(desk.target, 600.0), backup, store, identities_in(identity)):
             desk.console.line("restored into a scratch database: schema, rows and values are those that were taken")
-    desk.show(backup)
+    desk.show(desk.document(backup))
 
 
 @app.command()
@@ -90,41 +89,40 @@ def restore(
     env: SomeEnvironment = None,
     runbook: RunbookFile = RUNBOOK,
     identity: Private = "",
+    confirm: Confirm = None,
     *,
     yes: Yes = False,
     json: Json = False,
 ) -> None:
     """Put a backup in the database's place; the former database is kept under a dated name.
 
+    What would be lost is counted and shown first; if that is anything, the name of the database must be typed, or
+    given as --confirm.
+
     Example: deployguard backup restore production-20260101 --env production
     """
-    from deployguard.backup.restore import beside, put_in_place
+    from deployguard.backup.restore import ready
+    from deployguard.cli.agreement import agree
     from deployguard.cli.backing import identities_in, sit_down
-    from deployguard.errors import Refused
-    from deployguard.journal.lock import EnvironmentLock, about_me
+    from deployguard.cli.by_hand import derive
+    from deployguard.cli.running import stand_aside
     from deployguard.steps.backup_create import product_of, same_environment
+    from deployguard.steps.backup_restore import BackupRestore
 
     desk = sit_down(runbook, env, as_json=json)
-    console, target = desk.console, desk.target
     store, backup = desk.find(name)
-    same_environment(backup, target)
-    product, taken = product_of(target, 60.0), backup.manifest.taken_at
-    about = about_me("backup restore", target.clock.now())
-    lock = EnvironmentLock(target.home.locks, target.environment, about=about)
-    try:
-        with beside(product, backup, store, identities_in(identity)) as copy:
-            it, loss = product.identity(), copy.loss()
-            console.line(f"{it.engine} {it.version}, database {it.database}, host {it.host}")
-            console.line(f"restoring {backup.manifest.id}, taken {taken}, loses:")
-            rows = [[table, lost.added, lost.changed, lost.removed] for table, lost in sorted(loss.items())]
-            desk.table(rows, ["table", "added", "changed", "removed"])
-            if not console.confirm(f"Restore {target.environment} to {taken}?", yes=yes):
-                raise Refused("nobody said yes", hint="Add --yes where no terminal can be asked; nothing was changed.")
-            kept = put_in_place(product, backup, copy, store)
-    finally:
-        lock.close()
-    console.line(f"restored; the former database is {kept}")
-    desk.end({**desk.document(backup), "kept": kept, "lost": {t: vars(x) for t, x in sorted(loss.items())}})
+    same_environment(backup, desk.target)
+    step = {"id": "restore", "uses": BackupRestore.uses, "with": {"from": desk.document(backup)["path"]}}
+    derived = derive(
+        desk.runbook, "restore-by-hand", "Put a backup in the database's place, by hand", [step], aside=True
+    )
+    with ready(product_of(desk.target, 60.0), backup, store, identities_in(identity)) as standing:
+        agree(desk.console, standing, yes=yes, confirm=confirm)
+        state = stand_aside(desk.console, derived, runbook, desk.target.environment, {"restore": standing})
+    lost = {table: vars(loss) for table, loss in sorted(standing.loss.items())}
+    kept = state.steps["restore"].outputs["kept"]
+    desk.console.line(f"restored; the former database is {kept}")
+    desk.end({**desk.document(backup), "run": state.id, "kept": kept, "lost": lost})
 
 
 @app.command(name="list")
@@ -164,34 +162,45 @@ def prune(
 ) -> None:
     """Destroy backups that have expired, or that hold what a run has encrypted since; the plan is shown first.
 
-    The last one that has been restored, and those of unfinished runs, stay.
+    The last one that has been restored, and those of unfinished runs, stay. What is destroyed is on record, as a run.
 
     Example: deployguard backup prune --plaintext-before 20260101
     """
-    from deployguard.backup.durable import remove
     from deployguard.backup.retention import fates
     from deployguard.backup.take import stamp
     from deployguard.cli.backing import sit_down
+    from deployguard.cli.by_hand import derive
+    from deployguard.cli.console import Console
     from deployguard.cli.project import pick_run, recorded_runs
+    from deployguard.cli.running import stand_aside
     from deployguard.engine.deploy import UNFINISHED
-    from deployguard.errors import Refused
+    from deployguard.errors import Refused, UsageError
 
-    desk = sit_down(runbook, env, as_json=json)
+    Console(as_json=json)  # what is wrong with the run that is named is said there too
     runs = recorded_runs(runbook)
     run = pick_run(runs, plaintext_before) if plaintext_before else None
+    desk = sit_down(runbook, env or (run.environment if run else None), as_json=json)
+    environment, now = desk.target.environment, desk.target.clock.now()
+    if run is not None and run.environment != environment:
+        raise UsageError(f"run {run.id} was in {run.environment}, not in {environment}", hint="Leave out --env.")
     if run is not None and run.ended is None:
         raise Refused(f"run {run.id} has not ended", hint="It may still need its backup: end the run first.")
-    mine = [b for b in desk.every()[0] if run is None or b.manifest.environment == run.environment]
-    unfinished = {r.id for r in runs.values() if r.state in UNFINISHED}
-    decided = fates(
-        mine, now=stamp(desk.target.clock.now()), unfinished=unfinished, plaintext_before=run.ended if run else None
-    )
+    mine = [b for b in desk.every()[0] if b.manifest.environment == environment]
+    unfinished = {r.id for r in runs.values() if r.state in UNFINISHED and not r.aside}
+    decided = fates(mine, now=stamp(now), unfinished=unfinished, plaintext_before=run.ended if run else None)
     for fate in decided:
         desk.console.status("destroy" if fate.destroy else "keep", fate.backup.manifest.id, fate.why)
-    doomed = [fate.backup for fate in decided if fate.destroy]
-    if doomed and not desk.console.confirm(f"Destroy {len(doomed)} of {len(decided)} backups?", yes=yes):
-        raise Refused("nobody said yes", hint="Add --yes where no terminal can be asked; nothing was destroyed.")
-    for backup in doomed:
-        remove(backup.path)
+    doomed = {desk.document(fate.backup)["path"]: fate.why for fate in decided if fate.destroy}
+    for where in desk.unfinished(now):
+        desk.console.status("destroy", where, "begun and never finished")
+        doomed[where] = "begun and never finished"
     kept = [{**desk.document(f.backup), "why": f.why} for f in decided if not f.destroy]
-    desk.end({"destroyed": [desk.document(b) for b in doomed], "kept": kept})
+    if not doomed:
+        desk.end({"run": None, "destroyed": [], "kept": kept})
+        return
+    if not desk.console.confirm(f"Destroy {len(doomed)} for good?", yes=yes):
+        raise Refused("nobody said yes", hint="Add --yes where no terminal can be asked; nothing was destroyed.")
+    step = {"id": "destroy", "uses": "backup.destroy", "with": {"backups": doomed}, **desk.given}
+    derived = derive(desk.runbook, "prune-by-hand", "Destroy backups that have had their time", [step], aside=True)
+    state = stand_aside(desk.console, derived, runbook, environment)
+    desk.end({"run": state.id, "destroyed": state.steps["destroy"].evidence["destroyed"], "kept": kept})

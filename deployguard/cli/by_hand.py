@@ -1,6 +1,7 @@
-"""Row work by hand: a run of its own steps, with everything a run has: lock, journal, resume, report, rollback."""
+"""Work by hand: a run of its own steps, with everything a run has: lock, journal, resume, report."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ def run_by_hand(
     # of a part of the rows, the rest is as it was: no fault, and nothing to roll back for
     if verb in {"encrypt", "rotate"} and not how.keys() & {"limit", "where"}:
         steps.append({"id": "verify", "uses": "encryption.verify"})
-    derived = _derived(loaded, f"{verb}-by-hand", f"{_SUMMARY[verb]}, by hand", [_key_check(loaded)], steps)
+    derived = derive(loaded, f"{verb}-by-hand", f"{_SUMMARY[verb]}, by hand", steps, checks=[_key_check(loaded)])
     carry_out(Console(as_json=as_json), derived, file, env, None, Selection(), dry_run=dry_run, yes=yes)
 
 
@@ -78,7 +79,7 @@ def rotate_keys(file: Path, env: str | None, *, dry_run: bool, yes: bool, as_jso
         steps += [{**step, "if": condition} for step in _removal(rotation.remove)]
     summary = "Bring every token under the newest key"
     # both keys open everything at every moment: nothing is urgent
-    derived = _derived(loaded, "rotate-keys", summary, [_key_check(loaded)], steps, on_failure="stop")
+    derived = derive(loaded, "rotate-keys", summary, steps, checks=[_key_check(loaded)], on_failure="stop")
     carry_out(Console(as_json=as_json), derived, file, env, None, Selection(), dry_run=dry_run, yes=yes)
 
 
@@ -92,7 +93,7 @@ def retire_keys(file: Path, env: str | None, *, dry_run: bool, yes: bool, as_jso
     checks: Steps = [{"uses": "key.unneeded", "with": {"folders": _folders(loaded)}}]
     remove = loaded.spec.encryption.rotation.remove
     steps = _removal(remove) if remove is not None else [_swept("verify")]
-    derived = _derived(loaded, "retire-keys", "Take the old keys away", checks, steps, on_failure="stop")
+    derived = derive(loaded, "retire-keys", "Take the old keys away", steps, checks=checks, on_failure="stop")
     carry_out(Console(as_json=as_json), derived, file, env, None, Selection(), dry_run=dry_run, yes=yes)
 
 
@@ -139,9 +140,21 @@ def _folders(loaded: LoadedRunbook) -> list[str]:
     return [str(folder) for folder in named if folder]
 
 
-def _derived(
-    loaded: LoadedRunbook, name: str, summary: str, checks: Steps, steps: Steps, *, on_failure: str = "rollback"
-) -> LoadedRunbook:
+def derive(
+    loaded: LoadedRunbook, name: str, summary: str, steps: Sequence[Mapping[str, Any]],
+    *, checks: Sequence[Mapping[str, Any]] = (), on_failure: str = "rollback", aside: bool = False,
+) -> LoadedRunbook:  # fmt: skip
+    """A runbook of some steps, in the environments and with the secrets of the project's own.
+
+    Args:
+        loaded: the project's.
+        name: of what is done by hand.
+        summary: the same in a sentence.
+        steps: as a file would have them.
+        checks: what preflight looks at, likewise, before the database's answer.
+        on_failure: what then.
+        aside: whether its runs stand aside.
+    """
     environments = {
         each: {
             **{key: value for key, value in (entry or {}).items() if key in _OF_ENVIRONMENT},
@@ -153,7 +166,7 @@ def _derived(
         **{key: value for key, value in loaded.data.items() if key in _KEPT},
         "name": name, "summary": summary, "environments": environments,
         "preflight": [*checks, {"uses": "database.reachable"}],
-        "steps": steps, "file": loaded.file.name, "derived": True,
+        "steps": list(steps), "file": loaded.file.name, "derived": True, "aside": aside,
     }  # fmt: skip
     made = runbook_from(definition, all_kinds(), SOURCES)
-    return LoadedRunbook(loaded.file, made.spec, made.digest, made.data, made.document, derived=True)
+    return replace(made, file=loaded.file)

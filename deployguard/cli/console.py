@@ -100,11 +100,15 @@ class Console:
         """Ask; without a terminal nobody can answer, so the answer is no."""
         if yes:
             return True
+        return (self.typed(f"{question} [y/N] ") or "").lower() in {"y", "yes"}
+
+    def typed(self, question: str) -> str | None:
+        """What a person types; None where there is no terminal to ask on."""
         if not (sys.stdin.isatty() and self.is_terminal):
-            return False
+            return None
         self.end_progress()
-        print(f"{question} [y/N] ", end="", file=self.stream, flush=True)
-        return sys.stdin.readline().strip().lower() in {"y", "yes"}
+        print(question, end="", file=self.stream, flush=True)
+        return sys.stdin.readline().strip()
 
 
 def _cut(line: str, columns: int) -> str:

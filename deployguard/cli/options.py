@@ -17,6 +17,15 @@ SomeEnvironment = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Write one JSON document to stdout; progress goes to stderr.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask: I have looked at the target.")]
+Confirm = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--confirm",
+        metavar="NAME",
+        help="The name of a database that is replaced, where nobody can type it; once for each.",
+        show_default=False,
+    ),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, change nothing.")]
 Settings = Annotated[
     list[str] | None,

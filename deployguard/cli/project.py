@@ -208,7 +208,7 @@ def pick_run(runs: "dict[str, RunState]", named: str | None, environment: str | 
             what = "several runs begin" if matching else "no run begins"
             raise UsageError(f"{what} with {named!r}", hint="'deployguard runs' lists them.")
         return matching[0]
-    found = [r for r in runs.values() if environment is None or r.environment == environment]
+    found = [r for r in runs.values() if environment in {None, r.environment} and not r.aside]
     if not found:
         raise UsageError(
             "there is no run on record" + (f" in {environment}" if environment else ""),

@@ -3,10 +3,10 @@
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import typer
 
@@ -32,13 +32,25 @@ from deployguard.engine.observe import Several
 from deployguard.engine.plan import Plan, Selection
 from deployguard.engine.stop import Stop
 from deployguard.engine.target import addresses_of
-from deployguard.errors import DeployguardError, EnvironmentHeld, LeaseLost, Refused, StepFailed, UsageError
+from deployguard.engine.way_back import DECRYPT, Advice, advice
+from deployguard.errors import (
+    DeployguardError,
+    EnvironmentHeld,
+    Interrupted,
+    LeaseLost,
+    Refused,
+    StepFailed,
+    UsageError,
+)
 from deployguard.journal.base import Journal
 from deployguard.journal.state import RunState, fold
 from deployguard.report.build import build
 from deployguard.report.render import write_reports
 from deployguard.runbook.load import LoadedRunbook
 from deployguard.steps.base import Target
+
+if TYPE_CHECKING:
+    from deployguard.backup.restore import Ready
 
 
 def begin(
@@ -79,6 +91,29 @@ def carry_out(
         session = Session(plan, target, journal, Watcher(console), stop, ask=_asker(console))
         with _telling(session):
             _conclude(console, session, lambda: deploy(session))
+
+
+def stand_aside(
+    console: Console, runbook: LoadedRunbook, file: Path, env: str, ready: Mapping[str, object] | None = None
+) -> RunState:
+    """Carry out a runbook whose runs stand aside, and hand back how it ended.
+
+    Raises:
+        DeployguardError: what kept it from succeeding, as it was raised; the run is on record and reported.
+    """
+    plan = plan_for(runbook, env)
+    target = target_for(file, plan, make=True)
+    with open_journal(target.home) as journal, _stop(console) as stop:
+        session = Session(plan, target, journal, Watcher(console), stop, ready=ready or {})
+        state = deploy(session)
+        paths = _report(console, session, state)
+    if session.failure is not None:
+        raise session.failure
+    if state.state != "succeeded":
+        raise Interrupted(state.reason, hint=f"Run 'deployguard deploy --resume --env {env}' to go on.")
+    for path in paths:
+        console.line(f"report       {path}")
+    return state
 
 
 def go_on(
@@ -129,10 +164,18 @@ def go_on(
 
 
 def back(
-    console: Console, file: Path, named: str | None, env: str | None, *, to: str | None, via: str, yes: bool
+    console: Console,
+    file: Path,
+    named: str | None,
+    env: str | None,
+    *,
+    to: str | None,
+    via: str | None,
+    yes: bool,
+    confirm: Sequence[str] | None,
 ) -> None:
-    """Roll a run back."""
-    runs = {i: r for i, r in recorded_runs(file).items() if r.state != "refused"}
+    """Roll a run back; by the way that is recommended where none is named."""
+    runs = {i: r for i, r in recorded_runs(file).items() if r.state != "refused" and not r.aside}
     if named is None and env is None:
         env = some_environment(file, read_runbook(file), None)
     before = pick_run(runs, named, env)
@@ -147,11 +190,35 @@ def back(
     plan = plan_from(recorded_runbook(file, before), before)
     target = target_for(file, plan, make=True)
     _same_target(before, target)
-    ask_person(console, f"Roll back run {before.id} in {before.environment} ({_where(target)})?", yes=yes)
+    chosen = via or _recommended(console, before.id, advice(plan, target, before))
+    if chosen == DECRYPT:
+        ask_person(console, f"Roll back run {before.id} in {before.environment} ({_where(target)})?", yes=yes)
+
+    def agreed(standing: "Ready") -> None:
+        from deployguard.cli.agreement import agree
+
+        agree(console, standing, yes=yes, confirm=confirm)
+
     with open_journal(target.home) as journal, _stop(console) as stop:
-        session = Session(plan, target, journal, Watcher(console), stop)
+        session = Session(plan, target, journal, Watcher(console), stop, agree=agreed)
         with _telling(session):
-            _conclude(console, session, lambda: undo(session, before, to=to, via=via), asked_to_undo=True)
+            _conclude(console, session, lambda: undo(session, before, to=to, via=chosen), asked_to_undo=True)
+
+
+def _recommended(console: Console, run: str, better: Advice) -> str:
+    """Step by step, if that is what is recommended.
+
+    Raises:
+        Refused: it is not, and the other way loses rows: a person must choose it.
+    """
+    console.line(f"recommended: --via {better.via}, since {better.why}")
+    if better.via != DECRYPT:
+        raise Refused(
+            f"run {run} cannot be undone without loss now: {better.why}",
+            hint="Put the key back and try again; nothing is lost then. If it cannot be found: "
+            f"'deployguard rollback {run} --via restore', which shows what it loses and asks.",
+        )
+    return DECRYPT
 
 
 def _where(target: Target) -> str:

@@ -3,7 +3,7 @@
 import os
 import pwd
 import secrets
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -14,9 +14,10 @@ from deployguard.engine.identity import identity, moved, other_commit, own_ident
 from deployguard.engine.observe import Nobody, Observer
 from deployguard.engine.plan import Plan
 from deployguard.engine.preflight import run_checks
-from deployguard.engine.rollback import roll_back, steps_to_undo
+from deployguard.engine.rollback import made_ready, roll_back, steps_to_undo
 from deployguard.engine.stop import Stop
 from deployguard.errors import (
+    DeployguardError,
     Interrupted,
     LeaseLost,
     NeedsPerson,
@@ -74,18 +75,26 @@ class Session:
     """Whether a monitor looks once and then waits for the next visit."""
     ask: Any = None
     """Called with a question when on_failure is `ask`; answers rollback or stop. None: nobody is there."""
+    agree: Callable[[Any], None] = lambda _: None
+    """Shown what a restore would put in place, before anything is undone; raises to keep it from beginning."""
+    ready: Mapping[str, Any] = field(default_factory=dict)
+    """What was made ready for steps before the run began, by their ids."""
+    failure: DeployguardError | None = None
+    """What kept the run from succeeding, as it was raised; set when it has ended."""
 
 
 def latest(journal: Journal, environment: str) -> RunState | None:
     """The newest run of an environment that did anything."""
-    runs = [r for r in fold(journal.records()).values() if r.environment == environment and r.state != "refused"]
-    return runs[-1] if runs else None
+    runs = fold(journal.records()).values()
+    found = [r for r in runs if r.environment == environment and r.state != "refused" and not r.aside]
+    return found[-1] if found else None
 
 
 def unfinished(journal: Journal, environment: str) -> RunState | None:
     """The newest run of an environment that must be gone on with or undone before another begins."""
     runs = fold(journal.records()).values()
-    return next((r for r in reversed(runs) if r.environment == environment and r.state in UNFINISHED), None)
+    mine = (r for r in reversed(runs) if r.environment == environment and not r.aside)
+    return next((r for r in mine if r.state in UNFINISHED), None)
 
 
 def new_run_id(target: Target) -> str:
@@ -103,7 +112,7 @@ def deploy(session: Session) -> RunState:
     run_id = new_run_id(session.target)
     with _held(session, run_id) as lock:
         before = unfinished(session.journal, session.target.environment)
-        if before is not None:
+        if before is not None and not session.plan.runbook.aside:
             raise Refused(
                 f"run {before.id} in {before.environment} is unfinished ({before.state})",
                 hint="Run 'deployguard deploy --resume' to go on with it, 'deployguard rollback' to undo it, "
@@ -111,6 +120,7 @@ def deploy(session: Session) -> RunState:
             )
         session.journal.append(run_id, beginning(session))
         run = Run(run_id, session.plan, session.target, session.journal, lock, 0, session.observer, session.stop)
+        run.ready |= session.ready
         session.observer.recorded(next(iter(session.journal.records(run_id))))
         return _from_the_checks(run, session)
 
@@ -154,10 +164,12 @@ def undo(session: Session, before: RunState, *, to: str | None, via: str) -> Run
     """Roll a run back because a person asked for it."""
     with _held(session, before.id) as lock:
         run = Run(before.id, session.plan, session.target, session.journal, lock, 0, session.observer, session.stop)
-        steps_to_undo(run, to=to, via=via)  # an unknown step is said before anything is recorded
-        _take_lease(run)
-        _clean_up(run)
-        return _roll_back(run, session, "a person asked for it", to=to, via=via)
+        # what cannot be done is said before anything is recorded
+        todo = steps_to_undo(run, to=to, via=via)
+        with made_ready(run, todo, via, session.agree):
+            _take_lease(run)
+            _clean_up(run)
+            return _roll_back(run, session, "a person asked for it", to=to, via=via)
 
 
 def _from_the_checks(run: Run, session: Session) -> RunState:
@@ -213,7 +225,7 @@ def beginning(session: Session) -> e.RunStarted:
         settings={**plan.settings, **({"selection": plan.selection.as_json()} if plan.selection else {})},
         definition={
             **plan.runbook.data, "file": plan.runbook.file.name,
-            **({"derived": True} if plan.runbook.derived else {}),
+            **({"derived": True} if plan.runbook.derived else {}), **({"aside": True} if plan.runbook.aside else {}),
         },
         steps=[
             {
@@ -301,6 +313,7 @@ def _carry_on(run: Run, session: Session) -> RunState:
     except (LeaseLost, NotRecorded):
         raise
     except StepFailed as error:
+        session.failure = error.__cause__ if isinstance(error.__cause__, DeployguardError) else error
         return _after_failure(run, session, error)
     return _finish(run, "succeeded", "")
 

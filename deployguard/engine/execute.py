@@ -70,6 +70,8 @@ class Run:
     """Whether a monitor looks once and then waits."""
     halted: str = ""
     """The item of a matrix that failed: the others stop at their next safe point."""
+    ready: dict[str, Any] = field(default_factory=dict)
+    """What was made ready for a step, by its id."""
     _state: RunState | None = None
     _writing: RLock = field(default_factory=RLock)
     """Items at work at the same time share the journal and the state."""
@@ -131,7 +133,7 @@ class Run:
             began=datetime.fromisoformat(self.state.at).timestamp(), before=mine.before, folder=folder, env=env,
             sample=sample, answers=self._answers(planned.id), starter=self.state.started.actor,
             watched=self.state.watched.get(planned.id), once=self.once,
-            sibling=partial(self._sibling, planned),
+            sibling=partial(self._sibling, planned), ready=self.ready.get(planned.id),
         )  # fmt: skip
 
     def _sibling(self, asking: PlannedStep, step: str) -> tuple[Step, Mapping[str, str | Secret]]:
@@ -289,6 +291,8 @@ def _execute_one(run_: Run, planned: PlannedStep) -> None:
             run_.record(_failed(run_, planned, 0, error, final=True, seconds=0.0))
             if planned.spec.continue_on_error:
                 return
+        if isinstance(error, StepFailed):
+            raise
         raise _as_failure(error) from error
     finally:
         remove_files(run_, planned)

@@ -5,11 +5,15 @@ is fixed and each undo is on record, so a rollback that is itself interrupted go
 where it stopped, and a second rollback finds nothing to do.
 """
 
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
 from deployguard.engine.execute import STOPS, Run, log_of, remove_files
 from deployguard.engine.plan import PlannedStep, positions
 from deployguard.engine.retry import attempts
 from deployguard.engine.target import database_of
-from deployguard.errors import DeployguardError
+from deployguard.errors import DeployguardError, Refused
 from deployguard.journal import events as e
 from deployguard.steps.base import Context, Outcome, Step
 
@@ -25,8 +29,41 @@ def steps_to_undo(run: Run, *, to: str | None, via: str) -> list[PlannedStep]:
 
     Raises:
         UsageError: there is no such step.
+        Refused: nothing that is to be undone would put a backup back.
     """
+    if via == "restore" and not any(_puts_back(run, p) for p in _within(run, to)):
+        raise Refused(
+            f"run {run.id} has no backup to restore" + (f" after {to}" if to else ""),
+            hint="Leave out --via restore to undo it step by step. "
+            "A backup step restores by rollback: { uses: backup.restore, when: requested }.",
+        )
     return [p for p in _within(run, to) if run.state.steps[p.id].to_undo and _undo_of(run, p, via)]
+
+
+def _puts_back(run: Run, planned: PlannedStep) -> bool:
+    """Whether a rollback by restore puts the step's backup back, or has done so."""
+    mine = run.state.steps[planned.id]
+    restores = planned.rollback is not None and planned.rollback.kind.restores
+    return restores and (mine.to_undo or mine.state == "compensated")
+
+
+@contextmanager
+def made_ready(run: Run, todo: Sequence[PlannedStep], via: str, agree: Callable[[Any], None]) -> Iterator[None]:
+    """Do of a restore what changes nothing, and have a person agree to it before anything is undone.
+
+    Args:
+        run: what is made ready waits with it.
+        todo: the steps to undo.
+        via: as the rollback goes.
+        agree: shown what stands ready; raises what keeps the rollback from beginning.
+    """
+    with ExitStack() as held:
+        for undo in [p.rollback for p in todo if via == "restore" and p.rollback and p.rollback.kind.restores]:
+            context = run.context(undo, run.state.steps[undo.id])
+            standing = held.enter_context(undo.bind(run.names(undo)).made_ready(context))
+            agree(standing)
+            run.ready[undo.id] = standing
+        yield
 
 
 def _within(run: Run, to: str | None) -> list[PlannedStep]:
@@ -36,7 +73,7 @@ def _within(run: Run, to: str | None) -> list[PlannedStep]:
 
 def _undo_of(run: Run, planned: PlannedStep, via: str) -> PlannedStep | None:
     """What is executed to undo a step, or the step itself where its kind knows."""
-    if via == "restore" and getattr(planned.kind, "undone_by_restore", False) and _is_restored(run, planned):
+    if via == "restore" and planned.kind.undone_by_restore and _is_restored(run, planned):
         return None
     if planned.rollback is not None and (planned.when == "failure" or via == "restore"):
         return planned.rollback
@@ -45,11 +82,8 @@ def _undo_of(run: Run, planned: PlannedStep, via: str) -> PlannedStep | None:
 
 def _is_restored(run: Run, planned: PlannedStep) -> bool:
     """Whether a backup that this rollback puts back is of the database that the step has worked on."""
-    return any(
-        database_of(run.target, p) == database_of(run.target, planned)
-        for p in run.plan.steps
-        if p.rollback is not None and p.rollback.uses == "backup.restore" and run.state.steps[p.id].attempts
-    )
+    mine = database_of(run.target, planned)
+    return any(_puts_back(run, p) and database_of(run.target, p) == mine for p in run.plan.steps)
 
 
 def roll_back(run: Run, *, reason: str, actor: str, to: str | None = None, via: str = "decrypt") -> bool:

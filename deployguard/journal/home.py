@@ -1,13 +1,16 @@
 """deployguard's own folder beside the runbook: who may write there, and what stands where."""
 
+import errno
 import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from deployguard.errors import Refused
+from deployguard.errors import NotRecorded, Refused
 
 NAME = ".deployguard"
+_BROKEN = {errno.EIO, errno.ENOSPC, errno.EDQUOT}
+"""The disk's own refusals: no right that anybody could give would help."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,11 @@ def _private(path: Path) -> Path:
     except FileExistsError as error:
         raise Refused(f"{path} is not a folder", hint="Move it away; deployguard keeps its journal there.") from error
     except OSError as error:
+        if error.errno in _BROKEN:
+            raise NotRecorded(
+                f"{path} cannot be made: {error.strerror}",
+                hint="Make room or mend the disk, then run the same command again: nothing is lost.",
+            ) from error
         raise Refused(
             f"{path} cannot be made: {error.strerror}",
             hint="Give the user who runs deployguard the right to write there, or set DEPLOYGUARD_HOME.",

@@ -13,6 +13,7 @@ import hashlib
 import hmac
 import os
 import sqlite3
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -39,6 +40,8 @@ _INSPECT = (
 )
 
 
+_BUSY = 30.0
+"""Seconds that are waited for others' locks."""
 _NO_LOCKS = frozenset({"SQLITE_IOERR_LOCK", "SQLITE_IOERR_RDLOCK", "SQLITE_IOERR_SHMLOCK", "SQLITE_IOERR_SHMMAP"})
 
 
@@ -83,13 +86,11 @@ class SqliteJournal:
         elif path.stat().st_size == 0 and self._head.exists():
             raise Damaged(f"the journal {path} is empty although events were once recorded in it", hint=_INSPECT)
         try:
-            connection = sqlite3.connect(path, isolation_level=None, timeout=30, check_same_thread=False)
+            connection = sqlite3.connect(path, isolation_level=None, timeout=_BUSY, check_same_thread=False)
         except sqlite3.Error as error:
             raise self._unreadable(error) from error
         try:
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute("PRAGMA synchronous=FULL")
-            connection.executescript(_SCHEMA)
+            _prepare(connection)
         except sqlite3.Error as error:
             connection.close()
             raise self._unreadable(error) from error
@@ -388,3 +389,19 @@ def _read_all(connection: sqlite3.Connection) -> Iterator[tuple[int, str, str, s
         trusted = trusted and seq == expected and digest == stored
         expected += 1
         yield int(seq), str(run), str(at), str(kind), trusted
+
+
+def _prepare(connection: sqlite3.Connection) -> None:
+    """WAL, full synchronisation, the tables. SQLite itself does not wait where several make the same file at once."""
+    until = time.monotonic() + _BUSY
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=FULL")
+            connection.executescript(_SCHEMA)
+        except sqlite3.OperationalError as error:
+            if not error.sqlite_errorname.startswith("SQLITE_BUSY") or time.monotonic() > until:
+                raise
+            time.sleep(0.01)
+        else:
+            return

@@ -142,6 +142,11 @@ class RunState:
     """What each monitor step has seen."""
 
     @property
+    def aside(self) -> bool:
+        """Whether it neither waits for other runs of its environment nor is in the way of any."""
+        return bool(self.started.definition.get("aside"))
+
+    @property
     def environment(self) -> str:
         """Name of the environment the run acts on."""
         return self.started.environment

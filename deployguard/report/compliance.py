@@ -52,19 +52,44 @@ def _looked_at(found: dict[str, Any]) -> Iterator[Prose]:
 
 
 def _old_backups(history: History, journal: Sequence[Record]) -> Iterator[Prose]:
+    """Every backup of this environment that still holds values in plain, and what destroys them."""
+    found = list(_in_plain(history.state.environment, journal))
+    for backup in found:
+        kept = "encrypted for its recipients" if backup.get("encrypted") else "not encrypted"
+        yield say(
+            f"Backup {{}} of {clock(str(backup['taken_at']))} holds the columns as they were before encryption "
+            f"({kept}); it expires {clock(str(backup['expires']))}.",
+            backup["path"],
+        )
+    if found and history.state.state == "succeeded":
+        yield say(
+            "{} destroys them, all but the last one that has been restored: take another one first.",
+            f"deployguard backup prune --plaintext-before {history.state.id}",
+        )
+
+
+_ENCRYPT = "encryption.encrypt"
+_IN_PLAIN_AGAIN = frozenset({"encryption.decrypt", "backup.restore"})
+
+
+def _in_plain(environment: str, journal: Sequence[Record]) -> Iterator[dict[str, Any]]:
     uses: dict[tuple[str, str], str] = {}
-    here: set[str] = set()
+    there: dict[str, dict[str, Any]] = {}
+    encrypted = False
     for record in journal:
         match record.event:
-            case e.RunStarted(environment=name, steps=steps):
+            case e.RunStarted(environment=name, steps=steps) if name == environment:
                 uses |= {(record.run, s["id"]): s["uses"] for s in steps}
-                here |= {record.run} if name == history.state.environment else set()
-            case e.StepFinished(step=step, evidence=found) if record.run in here:
-                if uses.get((record.run, step)) == "backup.create" and found.get("path"):
-                    kept = "encrypted for its recipients" if found.get("encrypted") else "not encrypted"
-                    yield say(
-                        f"Backup {{}} of {clock(record.at)} holds the data as it was then ({kept}).", found["path"]
-                    )
+            case e.StepFinished(step=step, evidence=found):
+                kind = uses.get((record.run, step))
+                encrypted = kind == _ENCRYPT or (encrypted and kind not in _IN_PLAIN_AGAIN)
+                if kind == "backup.create" and found.get("path"):
+                    there[found["path"]] = {"taken_at": record.at, "expires": record.at, **found, "clean": encrypted}
+                for gone in found.get("destroyed", ()) if kind == "backup.destroy" else ():
+                    there.pop(gone["path"], None)
+            case e.CompensationStarted(step=step, uses=undo) if (record.run, step) in uses:
+                encrypted = encrypted and undo not in {_ENCRYPT, *_IN_PLAIN_AGAIN}
+    return (backup for backup in there.values() if not backup["clean"])
 
 
 def compliance(history: History, changes: Sequence[ColumnChange]) -> Iterator[tuple[str, Prose]]:

@@ -33,6 +33,8 @@ class LoadedRunbook:
         data: the canonical form itself, expressions unrendered.
         derived: whether it was made from a file's by a command that works by hand, so
             that no file says the same.
+        aside: whether its runs stand aside: they neither wait for other runs of the
+            environment nor are in the way of any.
     """
 
     file: Path
@@ -41,6 +43,7 @@ class LoadedRunbook:
     data: dict[str, Any]
     document: Document
     derived: bool = False
+    aside: bool = False
 
     def line(self, path: Path_) -> int:
         """Line of a part, counted from 1."""
@@ -63,9 +66,11 @@ def load_runbook(file: Path, kinds: Models, sources: Models) -> LoadedRunbook:
 
 def runbook_from(definition: Mapping[str, Any], kinds: Models, sources: Models) -> LoadedRunbook:
     """The runbook that a journal recorded, checked like a file."""
-    text = json.dumps({k: v for k, v in definition.items() if k not in {"file", "derived"}}, ensure_ascii=False)
+    text = json.dumps(
+        {k: v for k, v in definition.items() if k not in {"file", "derived", "aside"}}, ensure_ascii=False
+    )
     loaded = _checked(parse_lines(text, Path(str(definition.get("file", "runbook.yaml")))), kinds, sources)
-    return replace(loaded, derived=bool(definition.get("derived")))
+    return replace(loaded, derived=bool(definition.get("derived")), aside=bool(definition.get("aside")))
 
 
 def digest_of(data: object) -> str:
@@ -293,6 +298,8 @@ def _may_hold_secret(path: Path_) -> bool:
         return True
     if path[0] == "environments":
         return path[2:3] in {("database",), ("replicas",)}
+    if path[:2] == ("encryption", "rotation"):
+        return path[3:4] == ("env",)
     return path[2:3] in {("env",), ("files",), ("database",)} or path[2:4] == ("rollback", "env")
 
 

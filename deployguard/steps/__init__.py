@@ -52,6 +52,7 @@ KINDS: Mapping[str, type[Step]] = Kinds(
     "django.migrate",
     "backup.create",
     "backup.restore",
+    "backup.destroy",
     "rehearse",
     "encryption.readiness",
     "encryption.usage",

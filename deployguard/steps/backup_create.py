@@ -1,18 +1,21 @@
 """`backup.create`: a backup that was restored and compared before anything is changed."""
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from deployguard.backup.base import Product
-from deployguard.backup.find import read_backup
+from deployguard.backup.base import Product, Pulse
+from deployguard.backup.destinations import Destination, destination
+from deployguard.backup.find import Backup, read_backup
 from deployguard.backup.products import product
 from deployguard.backup.seal import operator_key
-from deployguard.backup.take import Backup, Order, Store, Trial, take
-from deployguard.errors import DeployguardError, Refused
+from deployguard.backup.take import Order, Store, Trial, take
+from deployguard.errors import Damaged, Refused, StepFailed
 from deployguard.runbook.quantities import Duration
+from deployguard.secret import Secret
 from deployguard.steps.base import JSON, Context, Outcome, Preview, Progress, Step, Target
 from deployguard.steps.encryption import keys_needed
 
@@ -43,7 +46,10 @@ class BackupCreate(Step):
     expires: Duration = 30 * 86400.0
     """When the backup should be destroyed: it holds the data as it was before the change."""
     to: str = ""
-    """Folder for backups; by default deployguard's own. A relative one begins at the runbook."""
+    """Where backups are kept: a folder (a relative one begins at the runbook), or `s3://bucket/prefix`; by default
+    deployguard's own folder. Credentials, region and endpoint are found as AWS's tools find them, `env:` first."""
+    object_lock: Literal["", "governance", "compliance"] = ""
+    """In S3: the mode in which a backup is locked until it expires, so that nobody can remove or replace it."""
     deadline: Duration = Field(600.0, gt=0)
     """How long holding the database still may take."""
 
@@ -55,6 +61,11 @@ class BackupCreate(Step):
             raise ValueError("recipients: and plain_reason: exclude each other")
         if len(set(self.recipients)) == 1 and not self.one_recipient_reason.strip():
             raise ValueError("name two recipients:, or say why one is enough in one_recipient_reason:")
+        scheme, found, _ = self.to.partition("://")
+        if found and scheme != "s3":
+            raise ValueError(f"to: backups cannot be kept at {scheme}://; name a folder or s3://bucket/prefix")
+        if self.object_lock and scheme != "s3":
+            raise ValueError("object_lock: needs to: s3://bucket/prefix; a folder locks nothing")
         return self
 
     def preview(self, context: Context) -> Preview:
@@ -68,17 +79,22 @@ class BackupCreate(Step):
 
     def capture(self, context: Context) -> JSON:
         """Where the backup will be, so that its restore knows which one is meant."""
-        return {"backup": shown(self._path(context), context.target.project)}
+        there = self.destination(context.target, context.env)
+        return {"backup": shown(there.where(self._name(context)), context.target.project)}
 
-    def is_done(self, context: Context) -> bool:
+    def is_done(self, context: Context) -> bool | None:
         """Whether the backup of this run and step is there, under an unbroken seal."""
-        return self._taken(context) is not None
+        try:
+            return self._taken(context) is not None
+        except StepFailed:  # its storage does not answer: executing says so, and may be tried again
+            return None
 
     def execute(self, context: Context) -> Outcome:
         """Take it, unless an interrupted try had already finished it."""
-        path = self._path(context)
         backup = self._taken(context) or take(
-            product_of(context.target, self.deadline), store_of(context, path.parent, make=True), self._order(context)
+            product_of(context.target, self.deadline),
+            store_of(context, self.destination(context.target, context.env), make=True),
+            self.order(self._name(context), context.target, run=context.run, step=context.step),
         )
         return Outcome(
             _summary(backup),
@@ -93,20 +109,20 @@ class BackupCreate(Step):
             reason=self.plain_reason or self.one_recipient_reason, expires=self.expires, keys=keys_needed(target),
         )  # fmt: skip
 
-    def _order(self, context: Context) -> Order:
-        return self.order(self._path(context).name, context.target, run=context.run, step=context.step)
-
-    def folder(self, target: Target) -> Path:
+    def destination(self, target: Target, env: Mapping[str, str | Secret]) -> Destination:
         """Where the backups are kept."""
-        return target.project / self.to if self.to else target.home.backups
+        return destination_of(self.to, target, env, lock=self.object_lock)
 
-    def _path(self, context: Context) -> Path:
-        return self.folder(context.target) / f"{context.run}-{context.step}"
+    def _name(self, context: Context) -> str:
+        return f"{context.run}-{context.step}"
 
     def _taken(self, context: Context) -> Backup | None:
+        there, name = self.destination(context.target, context.env), self._name(context)
+        if name not in there.names():
+            return None
         try:
-            backup = read_backup(self._path(context), operator_key(context.target.home.path, make=False))
-        except DeployguardError:
+            backup = read_backup(there, name, operator_key(context.target.home.path, make=False))
+        except (Damaged, Refused):
             return None
         mine = (context.run, context.step, context.target.environment)
         manifest = backup.manifest
@@ -130,27 +146,37 @@ def same_environment(backup: Backup, target: Target) -> None:
     theirs = backup.manifest.environment
     if theirs != target.environment:
         raise Refused(
-            f"the backup {backup.path.name} is of {theirs}, and this is {target.environment}",
+            f"the backup {backup.manifest.id} is of {theirs}, and this is {target.environment}",
             hint=f"Choose one of {target.environment}: 'deployguard backup list'.",
         )
 
 
-def store_of(context: Context, folder: Path, *, make: bool = False) -> Store:
-    """A folder of backups, under the project's key; its pulse is the step's safe point."""
+def destination_of(to: str, target: Target, env: Mapping[str, str | Secret], *, lock: str = "") -> Destination:
+    """The destination that a runbook names; what is on its way to another machine is made in our own folder."""
+    return destination(to, base=target.project, staging=target.home.backups, env=env, lock=lock)
+
+
+def store_of(context: Context, there: Destination, *, make: bool = False) -> Store:
+    """Where backups are kept, under the project's key; its pulse is the step's safe point."""
+    return Store(there, operator_key(context.target.home.path, make=make), context.target.clock, pulse_of(context))
+
+
+def pulse_of(context: Context) -> Pulse:
+    """The step's safe point, as the work on a backup calls it."""
     begun: dict[str, float] = {}
 
     def pulse(label: str, done: int, total: int | None) -> None:
         took = time.monotonic() - begun.setdefault(label, time.monotonic())
         context.pulse(Progress(label, done, total, unit="bytes", rate=done / took if took > 1 else None))
 
-    return Store(folder, operator_key(context.target.home.path, make=make), context.target.clock, pulse)
+    return pulse
 
 
 def evidence_of(backup: Backup, project: Path) -> JSON:
     """What the report, and scripts, are told of a backup."""
     manifest = backup.manifest
     return {
-        "backup": manifest.id, "state": manifest.state, "path": shown(backup.path, project),
+        "backup": manifest.id, "state": manifest.state, "path": shown(backup.where, project),
         "bytes": manifest.stored.bytes,
         "rows": manifest.rows, "manifest_sha256": backup.sha256, "encrypted": manifest.encrypted,
         "plaintext": not manifest.encrypted, "reason": manifest.reason, "recipients": list(manifest.recipients),
@@ -159,15 +185,17 @@ def evidence_of(backup: Backup, project: Path) -> JSON:
     }  # fmt: skip
 
 
-def shown(path: Path, project: Path) -> str:
-    """A path as the journal names it: from the runbook's folder where it is inside, so that the folder may be moved."""
-    inside = path.resolve().is_relative_to(project.resolve())
-    return str(path.resolve().relative_to(project.resolve()) if inside else path)
+def shown(where: str, project: Path) -> str:
+    """A place as the journal names it: from the runbook's folder where it is inside it, so that that may be moved."""
+    if "://" in where:
+        return where
+    path = Path(where).resolve()
+    return str(path.relative_to(project.resolve()) if path.is_relative_to(project.resolve()) else where)
 
 
 def _outputs(backup: Backup, project: Path) -> JSON:
     manifest = backup.manifest
-    return {"path": shown(backup.path, project), "id": manifest.id, "sha256": backup.sha256, "state": manifest.state}
+    return {"path": shown(backup.where, project), "id": manifest.id, "sha256": backup.sha256, "state": manifest.state}
 
 
 def _summary(backup: Backup) -> str:

@@ -6,6 +6,7 @@ happens, and the undo stands beside the do.
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
@@ -259,6 +260,7 @@ class Context:
         once: whether a watch is to look once and wait for the next visit.
         answers: what people answered to this step, a gate, in order.
         starter: who began the run.
+        ready: what the kind's `made_ready` gave, where it was asked for.
     """
 
     target: Target
@@ -277,6 +279,7 @@ class Context:
     sibling: Callable[[str], tuple["Step", Mapping[str, str | Secret]]] | None = None
     answers: tuple[Answer, ...] = ()
     starter: str = ""
+    ready: Any = None
 
     def command(
         self, argv: Sequence[str], *, cwd: Path | None = None, env: Mapping[str, str | Secret] | None = None
@@ -291,11 +294,12 @@ class Context:
 
     def discover(self) -> "Discovery":
         """The application's encrypted columns, as it said when it was last asked since a step may have changed it."""
-        application = self.target.application  # where the step has a database of its own, this has asked already
-        from deployguard.rows.discover import discover
-
         if "discovery" not in self.target.remembered:
-            self.target.remembered["discovery"] = discover(application)
+            application = self.target.application
+            from deployguard.rows.discover import discover
+
+            if "discovery" not in self.target.remembered:  # a step with a database of its own has asked by now
+                self.target.remembered["discovery"] = discover(application)
         found: Discovery = self.target.remembered["discovery"]
         return found
 
@@ -312,6 +316,10 @@ class Step(BaseModel):
     """Executing twice is the same as once: an interrupted one is simply executed again."""
     keeps_code: ClassVar[bool] = False
     """Whether the application is the same after it; checks keep it anyway."""
+    undone_by_restore: ClassVar[bool] = False
+    """Whether its whole effect stands in the database, and goes when a backup is put back."""
+    restores: ClassVar[bool] = False
+    """Whether executing it puts a backup in the database's place."""
     outputs: ClassVar[tuple[str, ...]] = ()
     """Names that later steps may use as steps.ID.outputs.NAME."""
     example: ClassVar[str] = ""
@@ -340,6 +348,14 @@ class Step(BaseModel):
     def compensate(self, context: Context) -> Outcome | None:  # noqa: ARG002
         """Undo the work, complete or half made; twice is the same as once. None: there is nothing to undo."""
         return None
+
+    def obstacle(self, context: Context) -> str:  # noqa: ARG002
+        """Why its undo could not be done now, in words; empty where nothing speaks against it. Changes nothing."""
+        return ""
+
+    def made_ready(self, context: Context) -> AbstractContextManager[Any]:  # noqa: ARG002
+        """Whatever can be done of it before anything is changed, for a person to look at and `execute` to use."""
+        return nullcontext()
 
     def settle(self, context: Context) -> Outcome | None:  # noqa: ARG002
         """After every step is undone: undo once more what the outgoing code wrote meanwhile."""

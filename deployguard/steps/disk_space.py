@@ -1,9 +1,10 @@
 """`disk.space`: room for the backup, for the copies it is tried on, and for the tokens."""
 
 import shutil
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
@@ -11,10 +12,12 @@ from deployguard.databases.base import Database
 from deployguard.databases.server_disk import room_of
 from deployguard.databases.url import parse_url
 from deployguard.errors import DeployguardError
-from deployguard.rows.growth import Growth, growth
 from deployguard.runbook.quantities import Size
 from deployguard.steps.base import JSON, Check, Context, Outcome
-from deployguard.steps.encryption import ModelField, chosen_columns, opened
+from deployguard.steps.words import ModelField
+
+if TYPE_CHECKING:  # whoever has no database, or no columns, does not pay for them
+    from deployguard.rows.growth import Growth
 
 _HINT = "Free some space, or set DEPLOYGUARD_HOME to a larger disk."
 _SERVER = "Give the database's disk more room: what does not fit there stops the application too."
@@ -61,13 +64,16 @@ class DiskSpace(Check):
         folder = _existing(context.target.home.backups)
         if context.target.database_url is None:
             return _outcome([_here(folder, self.at_least, "in any case")], {"database": 0}, [])
-        with opened(context, read_only=True) as database:
+        with closing(context.target.connect(read_only=True)) as database:
             size, more = database.size(), self._growth(context, database)
             needs, notes = self._needs(context, database, folder, size, more)
         facts: JSON = {"database": size, "growth": vars(more) if more is not None else None}
         return _outcome(needs, facts, notes)
 
-    def _growth(self, context: Context, database: Database) -> Growth | None:
+    def _growth(self, context: Context, database: Database) -> "Growth | None":
+        from deployguard.rows.growth import growth
+        from deployguard.steps.encryption import chosen_columns
+
         try:
             columns = [(c.table, c.column) for c in chosen_columns(context, self.columns)]
         except DeployguardError:
@@ -75,7 +81,7 @@ class DiskSpace(Check):
         return growth(database, columns) if columns else None
 
     def _needs(
-        self, context: Context, database: Database, folder: Path, size: int, more: Growth | None
+        self, context: Context, database: Database, folder: Path, size: int, more: "Growth | None"
     ) -> tuple[list[_Need], list[str]]:
         url = context.target.database_url
         assert url is not None, "asked only where there is one"  # noqa: S101

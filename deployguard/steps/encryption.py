@@ -6,18 +6,20 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints, field_validator
+from pydantic import Field, field_validator
 
 from deployguard.databases import connect
 from deployguard.databases.base import Database
 from deployguard.errors import DeployguardError, Refused
 from deployguard.keys.keyring import Keyring
+from deployguard.rows.classify import classes
 from deployguard.rows.crew import Alone, Crew, Desk, Place, Team
 from deployguard.rows.discover import discover
 from deployguard.rows.only import Only, only
 from deployguard.rows.progress import BatchSize, Pulse
 from deployguard.rows.progress import Progress as RowProgress
 from deployguard.rows.rewrite import Rewritten
+from deployguard.rows.tables import tables_of
 from deployguard.rows.target import ColumnCount, EncryptedColumn
 from deployguard.rows.throttle import Limits, Throttle
 from deployguard.rows.verify import Verification, verify
@@ -25,11 +27,6 @@ from deployguard.runbook.quantities import Duration
 from deployguard.secret import Secret
 from deployguard.source.base import Column
 from deployguard.steps.base import JSON, Context, Outcome, Progress, Step, Target
-
-ModelField = Annotated[str, StringConstraints(pattern=r"^\w+\.\w+\.\w+$")]
-"""app.Model.field"""
-Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=8)]
-"""Why something may stay, in words."""
 
 
 class Rewriting(Step):
@@ -235,6 +232,23 @@ def counts(columns: Sequence[ColumnCount]) -> list[JSON]:
 def to_encrypt(columns: Sequence[ColumnCount]) -> int:
     """Values that are plaintext still."""
     return sum(column.plaintext for column in columns)
+
+
+_LOOKED_AT = 2000
+"""Rows of each table in which tokens are tried before a way back is recommended."""
+
+
+def locked(context: Context) -> str:
+    """Where the first rows hold tokens that no key opens, in words; empty where every token opens."""
+    with work(context, columns=recalled(context.before)) as w:
+        found = [
+            f"{each.table.name}.{column}"
+            for each in tables_of(w.database, w.columns)
+            for page in [w.database.page(each.table, None, _LOOKED_AT)]
+            for index, column in enumerate(each.table.columns)
+            if "unknown" in classes([row.values[index] for row in page], w.keyring)
+        ]
+    return f"no key opens tokens that stand in {', '.join(found)}" if found else ""
 
 
 def described(found: Verification, *kinds: str) -> list[str]:

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from deployguard.rows.rewrite import decrypt, encrypt
 from deployguard.steps.base import JSON, Context, Outcome, Preview
-from deployguard.steps.encryption import Rewriting, recalled, remembered, rewritten, work
+from deployguard.steps.encryption import Rewriting, locked, recalled, remembered, rewritten, work
 from deployguard.steps.encryption_plan import foreseen
 
 
@@ -39,6 +39,10 @@ class EncryptionEncrypt(Rewriting):
                 since=context.began, crew=w.crew, batch=self.size(), some=self.some(),
             )  # fmt: skip
         return rewritten("encrypted", done, context.target.clock.monotonic() - begun)
+
+    def obstacle(self, context: Context) -> str:
+        """Whether the keys are there and open what stands in the columns."""
+        return locked(context)
 
     def compensate(self, context: Context) -> Outcome:
         """Rewrite back until a whole pass finds nothing to do."""

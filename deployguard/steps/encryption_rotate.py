@@ -8,7 +8,7 @@ from deployguard.rows.rewrite import rotate
 from deployguard.rows.verify import verify
 from deployguard.secret import Secret
 from deployguard.steps.base import JSON, Context, Outcome, Preview
-from deployguard.steps.encryption import Rewriting, counts, recalled, remembered, rewritten, work
+from deployguard.steps.encryption import Rewriting, counts, locked, recalled, remembered, rewritten, work
 
 
 class EncryptionRotate(Rewriting):
@@ -43,6 +43,10 @@ class EncryptionRotate(Rewriting):
     def execute(self, context: Context) -> Outcome:
         """Rewrite until a whole pass finds no token of an older key."""
         return self._under(context, (), "do", "renewed")
+
+    def obstacle(self, context: Context) -> str:
+        """Whether the keys are there and open what stands in the columns."""
+        return locked(context)
 
     def compensate(self, context: Context) -> Outcome:
         """Rewrite with the key that was the newest before in first place."""

@@ -10,7 +10,8 @@ from deployguard.errors import Refused
 from deployguard.source.base import Column, Use
 from deployguard.source.usage import Usage, find_uses
 from deployguard.steps.base import JSON, Check, Context, Outcome
-from deployguard.steps.encryption import ModelField, Reason, chosen_columns
+from deployguard.steps.encryption import chosen_columns
+from deployguard.steps.words import ModelField, Reason
 
 _SHOWN = 5
 _KEPT = 200

@@ -1,15 +1,15 @@
 """`key.unneeded`: nothing needs an old key any more."""
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import ClassVar, Literal
 
-from deployguard.backup.find import backups
+from deployguard.backup.destinations import Destination
+from deployguard.backup.find import Backup, backups
 from deployguard.backup.seal import operator_key
-from deployguard.backup.take import Backup
 from deployguard.errors import DeployguardError
 from deployguard.keys.check import parse_key
 from deployguard.keys.fingerprint import fingerprint
+from deployguard.steps.backup_create import destination_of
 from deployguard.steps.base import JSON, Check, Context, Outcome, Target
 from deployguard.steps.encryption import tokens_there
 
@@ -32,7 +32,7 @@ class KeyUnneeded(Check):
     on_need: Literal["fail", "warn"] = "fail"
     """What it means that something needs an old key: a failure, or a warning with the output `unneeded` left empty."""
     folders: tuple[str, ...] = ()
-    """Further folders of backups beside deployguard's own, from the runbook's folder."""
+    """Where else backups are kept, as `to:` of `backup.create` says it; our own folder is looked at anyway."""
 
     def execute(self, context: Context) -> Outcome:
         """Ask rows, backups and the other environments; nothing is changed."""
@@ -43,7 +43,7 @@ class KeyUnneeded(Check):
         old = dict(zip(prints[1:], target.keys[1:], strict=True))
         newest, older = tokens_there(context)
         notes: list[str] = []
-        problems = [*_in_rows(older, old), *self._in_backups(target, old), *_elsewhere(target, old, notes)]
+        problems = [*_in_rows(older, old), *self._in_backups(context, old), *_elsewhere(target, old, notes)]
         evidence: JSON = {
             "newest": prints[0], "old": old, "tokens": {"newest": newest, "older": older}, "notes": notes,
             "needed_by": [{"what": what, "until": until} for what, until in problems],
@@ -56,10 +56,11 @@ class KeyUnneeded(Check):
         summary = f"nothing needs {shown} any more: {newest:,} tokens are under {target.keys[0]} {prints[0]}"
         return Outcome("; ".join([summary, *notes]), evidence=evidence, outputs={"unneeded": "yes"})
 
-    def _in_backups(self, target: Target, old: Mapping[str, str]) -> Iterator[Problem]:
-        for folder in dict.fromkeys([target.home.backups, *(target.project / name for name in self.folders)]):
-            if folder.is_dir() and any(folder.iterdir()):
-                yield from _in_folder(folder, target, old)
+    def _in_backups(self, context: Context, old: Mapping[str, str]) -> Iterator[Problem]:
+        for name in dict.fromkeys(["", *self.folders]):
+            there = destination_of(name, context.target, context.env)
+            if there.names():
+                yield from _in_destination(there, context.target, old)
 
 
 def _in_rows(older: int, old: Mapping[str, str]) -> Iterator[Problem]:
@@ -67,9 +68,9 @@ def _in_rows(older: int, old: Mapping[str, str]) -> Iterator[Problem]:
         yield f"{older:,} tokens are under {' or '.join(old.values())}", "Run 'deployguard keys rotate' to its end."
 
 
-def _in_folder(folder: Path, target: Target, old: Mapping[str, str]) -> Iterator[Problem]:
+def _in_destination(there: Destination, target: Target, old: Mapping[str, str]) -> Iterator[Problem]:
     prune = "Take a new backup; let the old ones expire, or destroy them ('deployguard backup prune')."
-    for found in backups(folder, operator_key(target.home.path, make=False)):
+    for found in backups(there, operator_key(target.home.path, make=False)):
         if not isinstance(found, Backup):
             yield f"{found.message}, so nobody knows which key it needs", "Remove it if it is of no use."
             continue

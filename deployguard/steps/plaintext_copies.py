@@ -15,7 +15,8 @@ from deployguard.rows.copies_in_files import FileSearch
 from deployguard.rows.places import Places, places_of, session_texts
 from deployguard.runbook.quantities import Duration
 from deployguard.steps.base import Check, Context, Outcome, Target
-from deployguard.steps.encryption import ModelField, Reason, chosen_columns, opened, pulse_of
+from deployguard.steps.encryption import chosen_columns, opened, pulse_of
+from deployguard.steps.words import ModelField, Reason
 
 _SHOWN = 5
 _COLUMNS = 3

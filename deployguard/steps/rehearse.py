@@ -13,7 +13,7 @@ from deployguard.rows.compare import Difference, Seen, as_read, as_stored, diffe
 from deployguard.rows.target import EncryptedColumn
 from deployguard.runbook.quantities import Duration, spell
 from deployguard.secret import Secret
-from deployguard.steps.backup_create import store_of
+from deployguard.steps.backup_create import pulse_of as pulse_of_copies
 from deployguard.steps.base import JSON, Context, Outcome, Preview, Step
 from deployguard.steps.encryption import pulse_of
 
@@ -62,7 +62,7 @@ class Rehearse(Step):
         with copies(
             context.target.database_url, base=context.target.project, folder=context.folder / "rehearsal",
             name=f"{context.run}-{context.step}", deadline=self.deadline,
-            pulse=store_of(context, context.folder).pulse,
+            pulse=pulse_of_copies(context),
         ) as made:  # fmt: skip
             told = _Rehearsal(self, context, made).carry_out()
         seconds = context.target.clock.monotonic() - begun
@@ -81,7 +81,7 @@ class Rehearse(Step):
         with copies(
             context.target.database_url, base=context.target.project, folder=context.folder / "rehearsal",
             name=f"{context.run}-{context.step}", deadline=self.deadline,
-            pulse=store_of(context, context.folder).pulse,
+            pulse=pulse_of_copies(context),
         ):  # fmt: skip
             # making them anew is what removes the former ones, whatever the database product
             return Outcome("the copies that were left are removed")

@@ -1,6 +1,7 @@
 import pytest
 from sites import fill
 
+from deployguard.backup.destinations.folder import Folder
 from deployguard.backup.seal import operator_key
 from deployguard.backup.sqlite import SqliteProduct
 from deployguard.backup.take import Order, Store, take
@@ -20,7 +21,7 @@ def key(home):
 
 @pytest.fixture
 def store(home, key):
-    return Store(home / "backups", key, SystemClock())
+    return Store(Folder(home / "backups"), key, SystemClock())
 
 
 @pytest.fixture

@@ -10,6 +10,9 @@ import time
 import traceback
 import warnings
 from contextlib import contextmanager
+from pathlib import Path
+
+from deployguard.backup.stored import Files
 
 ODD_NAME = 'or"der\n?=%--` 表'
 TORTURE = f"""
@@ -67,6 +70,16 @@ def rows(path, query):
         connection.close()
 
 
+def at(backup):
+    """The folder of a backup that is kept in one."""
+    return Path(backup.where)
+
+
+def files(backup):
+    """Its files, as they should be."""
+    return Files(at(backup), backup.manifest, backup.where)
+
+
 def names(folder):
     """What stands in a folder."""
     return sorted(entry.name for entry in folder.iterdir())
@@ -94,8 +107,11 @@ def writing(path, pause=0.0):
         process.communicate()
 
 
-def killed(work, *, after=None, at_event=None):
-    """Do the work in a process that is killed after some seconds, or at its n-th file operation; True if it was."""
+def killed(work, *, after=None, at_event=None, started=lambda _pid: None):
+    """Do the work in a process that is killed after some seconds, or at its n-th file operation; True if it was.
+
+    `started` is told its number: somebody else may kill it.
+    """
     with warnings.catch_warnings():
         # Python 3.12 warns of threads that are not there in the child; ours begins nothing that needs them
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -109,6 +125,7 @@ def killed(work, *, after=None, at_event=None):
             traceback.print_exc()
             os._exit(1)
         os._exit(0)
+    started(pid)
     if after is not None:
         time.sleep(after)
         os.kill(pid, signal.SIGKILL)

@@ -9,7 +9,7 @@ from contextlib import closing
 from dataclasses import replace
 
 import pytest
-from sites import names, rows
+from sites import at, files, names, rows
 
 from deployguard.backup.find import backups, read_backup
 from deployguard.backup.manifest import render
@@ -86,7 +86,7 @@ DAMAGES = [_flip, _flip, _flip, _truncate, _zero, _append, _move_block, _empty, 
 
 def _refused(product, store, backup):
     try:
-        restore(product, read_backup(backup.path, store.key), store)
+        restore(product, read_backup(store.destination, backup.manifest.id, store.key), store)
     except Damaged:
         return True
     return False
@@ -94,13 +94,13 @@ def _refused(product, store, backup):
 
 def _try_damages(count, product, store, backup, site):
     before, dice = site.read_bytes(), random.Random(20)
-    whole = backup.path.rename(backup.path.with_name("whole"))
+    whole = at(backup).rename(at(backup).with_name("whole"))
     for number in range(count):
         damage, name = dice.choice(DAMAGES), dice.choice([DUMP, MANIFEST])
-        if backup.path.exists():
-            shutil.rmtree(backup.path)
-        shutil.copytree(whole, backup.path)
-        damage(backup.path / name, dice)
+        if at(backup).exists():
+            shutil.rmtree(at(backup))
+        shutil.copytree(whole, at(backup))
+        damage(at(backup) / name, dice)
 
         assert _refused(product, store, backup), f"damage {number} ({damage.__name__} of {name}) was restored"
 
@@ -114,7 +114,7 @@ def test_damage_of_every_kind_is_refused_before_the_first_write(product, store, 
 
 def test_damage_that_was_sealed_anew_is_found_by_the_restored_copy(product, store, backup, site):
     """Somebody with the operator's key, or a disk that lied while the backup was written."""
-    before, dice, dump = site.read_bytes(), random.Random(200), backup.path / DUMP
+    before, dice, dump = site.read_bytes(), random.Random(200), at(backup) / DUMP
     whole, refused = dump.read_bytes(), 0
     for _ in range(200):
         dice.choice([_flip, _truncate, _zero, _move_block])(dump, dice)
@@ -140,60 +140,60 @@ def test_ten_thousand_damages_are_refused_before_the_first_write(product, store,
 
 def test_another_backup_under_this_name_is_refused(product, store, backup):
     other = take(product, store, Order("after", "production", run="r2", step="backup", reason="a test"))
-    shutil.rmtree(backup.path)
-    other.path.rename(backup.path)
+    shutil.rmtree(at(backup))
+    at(other).rename(at(backup))
 
     with pytest.raises(Damaged, match="another backup under this name"):
-        read_backup(backup.path, store.key)
+        read_backup(store.destination, backup.manifest.id, store.key)
 
 
 def test_the_dump_of_another_run_is_refused(product, store, backup):
     other = take(product, store, Order("after", "production", run="r2", step="backup", reason="a test"))
-    (backup.path / MANIFEST).replace(other.path / MANIFEST)
+    (at(backup) / MANIFEST).replace(at(other) / MANIFEST)
 
     with pytest.raises(Damaged):
-        read_backup(other.path, store.key)
+        read_backup(store.destination, other.manifest.id, store.key)
 
 
 def test_a_manifest_that_somebody_else_sealed_is_refused(store, backup, home):
     stranger = home / "stranger"
     stranger.mkdir(mode=0o700)
     forged = render(replace(backup.manifest, state="restored"), operator_key(stranger, make=True))
-    (backup.path / MANIFEST).write_bytes(forged)
+    (at(backup) / MANIFEST).write_bytes(forged)
 
     with pytest.raises(Damaged, match="sealed with another key"):
-        read_backup(backup.path, store.key)
+        read_backup(store.destination, backup.manifest.id, store.key)
 
 
 def test_a_seal_over_other_words_is_refused(store, backup):
-    data = (backup.path / MANIFEST).read_bytes()
-    (backup.path / MANIFEST).write_bytes(data.replace(b'"run": "r1"', b'"run": "r2"'))
+    data = (at(backup) / MANIFEST).read_bytes()
+    (at(backup) / MANIFEST).write_bytes(data.replace(b'"run": "r1"', b'"run": "r2"'))
 
     with pytest.raises(Damaged, match="changed"):
-        read_backup(backup.path, store.key)
+        read_backup(store.destination, backup.manifest.id, store.key)
 
 
 def test_a_manifest_that_says_the_same_in_other_bytes_is_refused(store, backup):
-    data = (backup.path / MANIFEST).read_bytes()
-    (backup.path / MANIFEST).write_bytes(data.replace(b": ", b":  ", 1))
+    data = (at(backup) / MANIFEST).read_bytes()
+    (at(backup) / MANIFEST).write_bytes(data.replace(b": ", b":  ", 1))
 
     with pytest.raises(Damaged, match="changed"):
-        read_backup(backup.path, store.key)
+        read_backup(store.destination, backup.manifest.id, store.key)
 
 
 def test_a_dump_that_lies_elsewhere_is_refused(store, backup, home):
-    (backup.path / DUMP).rename(home / "elsewhere")
-    (backup.path / DUMP).symlink_to(home / "elsewhere")
+    (at(backup) / DUMP).rename(home / "elsewhere")
+    (at(backup) / DUMP).symlink_to(home / "elsewhere")
 
     with pytest.raises(Damaged):
-        check(backup.path, backup.manifest, store.pulse)
+        check(files(backup), store.pulse)
 
 
 def test_a_key_in_the_environment_is_the_only_one_that_counts(store, backup, home, monkeypatch):
     monkeypatch.setenv(VARIABLE, "kept elsewhere, by the operator")
 
     with pytest.raises(Damaged, match="another key"):
-        read_backup(backup.path, operator_key(home, make=False))
+        read_backup(store.destination, backup.manifest.id, operator_key(home, make=False))
 
 
 def test_without_the_key_no_backup_is_believed(home):
@@ -212,25 +212,25 @@ def test_a_key_that_others_can_read_is_refused(home, key):
 
 def test_a_half_written_backup_is_not_listed_and_a_damaged_one_is_named(product, store, backup):
     take(product, store, Order("after", "production", reason="a test"))
-    backup.path.rename(backup.path.with_name("before.partial"))
-    (store.folder / "empty").mkdir()
+    at(backup).rename(at(backup).with_name("before.partial"))
+    (store.destination.path / "empty").mkdir()
 
-    found = list(backups(store.folder, store.key))
+    found = list(backups(store.destination, store.key))
 
     assert [type(b) is Damaged for b in found] == [True, False]
     assert found[1].manifest.id == "after"
 
 
 def test_a_damaged_copy_never_passes_for_read(store, backup):
-    check(backup.path, backup.manifest, store.pulse)
-    _flip(backup.path / DUMP, random.Random(1))
+    check(files(backup), store.pulse)
+    _flip(at(backup) / DUMP, random.Random(1))
 
     with pytest.raises(Damaged, match="was changed"):
-        check(backup.path, backup.manifest, store.pulse)
+        check(files(backup), store.pulse)
 
 
 def test_what_was_refused_is_still_the_database_it_was(product, store, backup, site):
-    _flip(backup.path / DUMP, random.Random(2))
+    _flip(at(backup) / DUMP, random.Random(2))
 
     with pytest.raises(Damaged):
         restore(product, backup, store)

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pyrage
 import pytest
-from sites import names
+from sites import at, files, names
 
 from deployguard.backup.find import read_backup
 from deployguard.backup.layers import parse_identities, parse_recipients, unwrapped, wrap
@@ -45,7 +45,7 @@ def backup(product, store, order):
 def test_it_is_restored_once_though_no_recipients_key_is_here(backup):
     assert backup.manifest.state == "restored"
     assert backup.manifest.encrypted
-    assert names(backup.path) == [DUMP, "manifest.json"]
+    assert names(at(backup)) == [DUMP, "manifest.json"]
 
 
 @pytest.mark.parametrize("who", ["operator", "escrow"])
@@ -70,7 +70,7 @@ def test_nobody_else_can(product, store, backup, site):
 
 
 def test_it_holds_no_value_that_can_be_read(backup):
-    data = (backup.path / DUMP).read_bytes() + (backup.path / "manifest.json").read_bytes()
+    data = (at(backup) / DUMP).read_bytes() + (at(backup) / "manifest.json").read_bytes()
 
     assert "Zoë".encode() not in data
     assert b"hello world" not in data
@@ -81,14 +81,14 @@ def test_damage_that_even_the_operators_key_covers_is_refused_before_the_first_w
 ):
     """As if somebody who has the operator's key had sealed a damaged file: age itself must notice."""
     before, dice = site.read_bytes(), random.Random(5)
-    whole = (backup.path / DUMP).read_bytes()
+    whole = (at(backup) / DUMP).read_bytes()
     for number in range(60):
         data = bytearray(whole)
         if number % 2:
             data[dice.randrange(len(data))] ^= 1 << dice.randrange(8)
         else:
             del data[dice.randrange(len(data)) :]
-        (backup.path / DUMP).write_bytes(data)
+        (at(backup) / DUMP).write_bytes(data)
         stored = replace(backup.manifest.stored, bytes=len(data), sha256=_sha256(data))
         forged = replace(backup, manifest=replace(backup.manifest, stored=stored))
 
@@ -100,20 +100,20 @@ def test_damage_that_even_the_operators_key_covers_is_refused_before_the_first_w
 def test_another_plaintext_for_the_same_recipients_is_refused(product, store, backup, operator, site):
     forged = io.BytesIO()
     wrap(io.BytesIO(site.read_bytes()), forged, [operator.to_public()])
-    (backup.path / DUMP).write_bytes(forged.getvalue())
+    (at(backup) / DUMP).write_bytes(forged.getvalue())
     stored = replace(backup.manifest.stored, bytes=len(forged.getvalue()), sha256=_sha256(forged.getvalue()))
 
     with pytest.raises(Damaged):
-        read_back(backup.path, replace(backup.manifest, stored=stored), [operator], store.pulse)
+        read_back(replace(files(backup), manifest=replace(backup.manifest, stored=stored)), [operator], store.pulse)
 
 
 def test_a_flipped_bit_is_found_without_any_key(store, backup):
-    data = bytearray((backup.path / DUMP).read_bytes())
+    data = bytearray((at(backup) / DUMP).read_bytes())
     data[len(data) // 2] ^= 1
-    (backup.path / DUMP).write_bytes(data)
+    (at(backup) / DUMP).write_bytes(data)
 
     with pytest.raises(Damaged, match="was changed"):
-        check(backup.path, backup.manifest, store.pulse)
+        check(files(backup), store.pulse)
 
 
 def test_a_private_key_among_the_recipients_is_refused_and_not_repeated(operator, product, store, order):
@@ -121,7 +121,7 @@ def test_a_private_key_among_the_recipients_is_refused_and_not_repeated(operator
         take(product, store, replace(order, recipients=(str(operator),)))
 
     assert str(operator) not in f"{caught.value} {caught.value.hint}"
-    assert not store.folder.exists()
+    assert not store.destination.path.exists()
 
 
 def test_a_file_without_a_private_key_is_refused(operator):
@@ -143,7 +143,7 @@ def test_an_ssh_key_is_a_recipient_too(home, product, store, order):
 
     backup = take(product, store, replace(order, id="ssh", recipients=(public,)))
 
-    restore(product, read_backup(backup.path, store.key), store, parse_identities(private))
+    restore(product, read_backup(store.destination, backup.manifest.id, store.key), store, parse_identities(private))
 
 
 @pytest.mark.parametrize("size", [0, 1, 65535, 65536, 65537, 3_000_000])

@@ -9,7 +9,7 @@ from io import BytesIO
 
 import pymysql
 import pytest
-from sites import killed
+from sites import at, killed
 
 from deployguard.backup.base import Loss
 from deployguard.backup.mysql_stream import Resumed, WithoutEvents
@@ -146,7 +146,7 @@ def test_encrypted_it_holds_nothing_that_can_be_read_and_restores(product, store
     site.run("DELETE FROM person")
     restore(product, backup, store, [identity])
 
-    assert b"INSERT INTO" not in (backup.path / "database.sql.zst.age").read_bytes()
+    assert b"INSERT INTO" not in (at(backup) / "database.sql.zst.age").read_bytes()
     assert look(mariadb_server, name_of(site)) == people
 
 
@@ -254,7 +254,7 @@ def test_values_that_the_dump_program_would_round_are_refused(product, store, si
 
 
 def test_damage_is_refused_before_anything_is_made_on_the_server(product, store, backup, mariadb_server):
-    before, dice, dump = databases(mariadb_server), random.Random(3), backup.path / "database.sql"
+    before, dice, dump = databases(mariadb_server), random.Random(3), at(backup) / "database.sql"
     whole = dump.read_bytes()
     for _ in range(50):
         data = bytearray(whole)
@@ -282,7 +282,7 @@ def test_a_dump_program_that_dies_leaves_no_backup(product, store, tmp_path, mon
     with pytest.raises(StepFailed, match="exit status 3"):
         take(product, store, ORDER)
 
-    assert list(store.folder.iterdir()) == []
+    assert list(store.destination.path.iterdir()) == []
 
 
 def test_a_dump_that_was_cut_at_a_statement_is_refused_though_the_program_ends_well(
@@ -293,7 +293,7 @@ def test_a_dump_that_was_cut_at_a_statement_is_refused_though_the_program_ends_w
     with pytest.raises(StepFailed, match="before its last line"):
         take(product, store, ORDER)
 
-    assert list(store.folder.iterdir()) == []
+    assert list(store.destination.path.iterdir()) == []
 
 
 def test_a_dump_that_lacks_rows_does_not_pass_the_trial_restore(product, store, tmp_path, monkeypatch):
@@ -302,7 +302,7 @@ def test_a_dump_that_lacks_rows_does_not_pass_the_trial_restore(product, store, 
     with pytest.raises(StepFailed, match="event"):
         take(product, store, ORDER)
 
-    assert list(store.folder.iterdir()) == []
+    assert list(store.destination.path.iterdir()) == []
 
 
 def test_the_password_is_never_an_argument(site, tmp_path):

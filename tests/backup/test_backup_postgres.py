@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import psycopg
 import pytest
-from sites import killed
+from sites import at, killed
 
 from deployguard.backup.base import Loss
 from deployguard.backup.naming import fitting
@@ -123,7 +123,7 @@ def test_encrypted_it_holds_nothing_that_can_be_read_and_restores(product, store
     site.run("DELETE FROM person")
     restore(product, backup, store, [identity])
 
-    assert "Zoë".encode() not in (backup.path / "database.pgdump.zst.age").read_bytes()
+    assert "Zoë".encode() not in (at(backup) / "database.pgdump.zst.age").read_bytes()
     assert look(postgres_server, name_of(site)) == people
 
 
@@ -262,7 +262,7 @@ def test_the_fencing_token_never_goes_back(product, store, site, opened):
 
 
 def test_damage_is_refused_before_anything_is_made_on_the_server(product, store, backup, site, postgres_server):
-    before, dice, dump = databases(postgres_server), random.Random(3), backup.path / "database.pgdump"
+    before, dice, dump = databases(postgres_server), random.Random(3), at(backup) / "database.pgdump"
     whole = dump.read_bytes()
     for _ in range(50):
         data = bytearray(whole)
@@ -306,7 +306,7 @@ def test_a_dump_program_that_dies_leaves_no_backup(product, store, tmp_path, mon
     with pytest.raises(StepFailed, match="exit status 3"):
         take(product, store, ORDER)
 
-    assert list(store.folder.iterdir()) == []
+    assert list(store.destination.path.iterdir()) == []
 
 
 def test_a_dump_that_was_cut_does_not_pass_the_trial_restore(product, store, tmp_path, monkeypatch, postgres_server):
@@ -321,7 +321,7 @@ def test_a_dump_that_was_cut_does_not_pass_the_trial_restore(product, store, tmp
     with pytest.raises(StepFailed, match="event_2026"):
         take(product, store, ORDER)
 
-    assert list(store.folder.iterdir()) == []
+    assert list(store.destination.path.iterdir()) == []
 
 
 def test_the_password_is_never_an_argument(site, tmp_path):

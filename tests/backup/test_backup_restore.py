@@ -250,4 +250,4 @@ def test_a_kill_at_any_file_operation_of_a_restore_leaves_one_whole_database(sit
 
     assert points >= 30
     assert _facts(site, store) == backup.manifest.facts
-    assert names(store.folder) == ["before"]
+    assert names(store.destination.path) == ["before"]

@@ -2,10 +2,12 @@ import resource
 import sqlite3
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
-from sites import ODD_NAME, change, fill, killed, names, rows, writing
+from sites import ODD_NAME, at, change, fill, killed, names, rows, writing
 
+from deployguard.backup.destinations.folder import Folder
 from deployguard.backup.durable import remove
 from deployguard.backup.find import backups, read_backup
 from deployguard.backup.seal import operator_key
@@ -24,19 +26,19 @@ def test_a_backup_counts_every_row_and_has_been_restored(product, store):
     assert backup.manifest.rows["person"] == 50
     assert backup.manifest.rows[ODD_NAME] == 50
     assert backup.manifest.rows["blank"] == 0
-    assert names(backup.path) == ["database.sqlite3", "manifest.json"]
+    assert names(at(backup)) == ["database.sqlite3", "manifest.json"]
 
 
 def test_the_file_is_a_database_that_anybody_can_open_without_us(backup, site):
-    copy = backup.path / "database.sqlite3"
+    copy = at(backup) / "database.sqlite3"
 
     for query in ("SELECT * FROM person", "SELECT * FROM people", "SELECT * FROM words", "PRAGMA user_version"):
         assert rows(copy, query) == rows(site, query)
 
 
 def test_only_the_owner_can_read_any_of_it(backup):
-    assert backup.path.stat().st_mode & 0o777 == 0o700
-    assert {entry.stat().st_mode & 0o777 for entry in backup.path.iterdir()} == {0o600}
+    assert at(backup).stat().st_mode & 0o777 == 0o700
+    assert {entry.stat().st_mode & 0o777 for entry in at(backup).iterdir()} == {0o600}
 
 
 @pytest.mark.parametrize("journal", ["wal", "delete"])
@@ -52,7 +54,7 @@ def test_beside_a_live_writer_it_shows_one_moment_and_ends(home, store, journal)
     for backup in taken:
         assert backup.manifest.rows["credit"] == backup.manifest.rows["debit"] > 0
         assert rows(
-            backup.path / "database.sqlite3", "SELECT (SELECT sum(amount) FROM credit) + sum(amount) FROM debit"
+            at(backup) / "database.sqlite3", "SELECT (SELECT sum(amount) FROM credit) + sum(amount) FROM debit"
         ) == [(0,)]
     assert taken[-1].manifest.rows["credit"] > taken[0].manifest.rows["credit"]
 
@@ -73,13 +75,68 @@ def test_a_kill_at_any_file_operation_leaves_a_whole_backup_or_none(product, sto
     points = 0
     while killed(lambda: take(product, store, ORDER), at_event=points + 1):
         points += 1
-        for found in backups(store.folder, store.key):
+        for found in backups(store.destination, store.key):
             assert found.manifest.state == "restored"
-            remove(found.path)
+            remove(at(found))
 
     assert points >= LEAST_FAULT_POINTS
-    assert [b.manifest.id for b in backups(store.folder, store.key)] == ["before"]
-    assert names(store.folder) == ["before"]
+    assert [b.manifest.id for b in backups(store.destination, store.key)] == ["before"]
+    assert names(store.destination.path) == ["before"]
+
+
+def test_a_backup_that_was_finished_and_not_named_is_named_by_the_next_try(product, store, site, monkeypatch):
+    with monkeypatch.context() as broken:
+        broken.setattr(Path, "rename", _full)
+        with pytest.raises(StepFailed):
+            take(product, store, ORDER)
+    assert names(store.destination.path) == ["before.partial"]
+    change(site, "DELETE FROM person")
+
+    backup = take(product, store, ORDER)
+
+    assert backup.manifest.rows["person"] == 50
+    assert names(store.destination.path) == ["before"]
+
+
+def test_a_draft_that_was_damaged_meanwhile_is_made_anew(product, store, site, monkeypatch):
+    with monkeypatch.context() as broken:
+        broken.setattr(Path, "rename", _full)
+        with pytest.raises(StepFailed):
+            take(product, store, ORDER)
+    draft = store.destination.path / "before.partial" / "database.sqlite3"
+    draft.write_bytes(draft.read_bytes()[:-1])
+    change(site, "DELETE FROM person")
+
+    assert take(product, store, ORDER).manifest.rows["person"] == 0
+
+
+def _full(*_):
+    raise OSError(28, "No space left on device")
+
+
+def test_two_processes_never_write_one_draft(product, store):
+    tried = []
+
+    def another(*_):
+        if not tried:
+            tried.append(1)
+            with pytest.raises(Refused, match="being written by another process"):
+                take(product, replace(store, pulse=lambda *_: None), ORDER)
+
+    assert take(product, replace(store, pulse=another), ORDER).manifest.state == "restored"
+    assert tried
+
+
+def test_what_a_killed_process_left_is_named_and_what_is_being_written_is_not(product, store):
+    killed(lambda: take(product, store, ORDER), at_event=30)
+    seen = []
+
+    def look(*_):
+        seen.append(store.destination.unfinished(store.clock.now()))
+
+    take(product, replace(store, pulse=look), replace(ORDER, id="other"))
+
+    assert {tuple(found) for found in seen} == {("before.partial",)}
 
 
 def test_what_fails_leaves_nothing_behind(product, store):
@@ -90,7 +147,7 @@ def test_what_fails_leaves_nothing_behind(product, store):
     with pytest.raises(KeyboardInterrupt):
         take(product, replace(store, pulse=stop), ORDER)
 
-    assert names(store.folder) == []
+    assert names(store.destination.path) == []
 
 
 def test_a_dump_that_is_not_what_was_counted_does_not_pass_the_trial_restore(product, store, home, monkeypatch):
@@ -107,7 +164,7 @@ def test_a_dump_that_is_not_what_was_counted_does_not_pass_the_trial_restore(pro
     with pytest.raises(StepFailed, match="has 49 rows, not 50"):
         take(product, store, ORDER)
 
-    assert names(store.folder) == []
+    assert names(store.destination.path) == []
 
 
 @pytest.mark.parametrize("room", [0.5, 1.5])
@@ -124,7 +181,7 @@ def test_a_disk_that_is_full_leaves_nothing_behind_and_says_so(product, store, s
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
     assert caught.value.hint
-    assert names(store.folder) == []
+    assert names(store.destination.path) == []
 
 
 def test_a_damaged_database_is_not_backed_up(site, product, store):
@@ -136,7 +193,7 @@ def test_a_damaged_database_is_not_backed_up(site, product, store):
     with pytest.raises(StepFailed, match=r"damaged|CORRUPT"):
         take(product, store, ORDER)
 
-    assert names(store.folder) == []
+    assert names(store.destination.path) == []
 
 
 def test_an_index_that_contradicts_its_table_is_damage_though_every_row_can_be_read(site, product, store):
@@ -162,7 +219,7 @@ def test_a_backup_is_never_overwritten(product, store, backup):
     with pytest.raises(Refused, match="already"):
         take(product, store, ORDER)
 
-    assert read_backup(backup.path, store.key).sha256 == backup.sha256
+    assert read_backup(store.destination, backup.manifest.id, store.key).sha256 == backup.sha256
 
 
 def test_a_copy_that_takes_too_long_is_given_up(site, store):
@@ -191,7 +248,7 @@ def test_values_that_differ_only_in_type_or_blanks_are_told_apart(site, product,
 def test_a_digest_gives_no_guess_away_without_the_key(product, store, home, backup):
     other = home / "other"
     other.mkdir(mode=0o700)
-    elsewhere = replace(store, folder=other / "b", key=operator_key(other, make=True))
+    elsewhere = replace(store, destination=Folder(other / "b"), key=operator_key(other, make=True))
 
     theirs = take(product, elsewhere, ORDER).manifest.facts
 
@@ -200,7 +257,7 @@ def test_a_digest_gives_no_guess_away_without_the_key(product, store, home, back
 
 
 def test_a_folder_that_others_can_read_is_refused(product, store):
-    store.folder.mkdir(mode=0o755)
+    store.destination.path.mkdir(mode=0o755)
 
     with pytest.raises(DeployguardError, match="only you can read"):
         take(product, store, ORDER)

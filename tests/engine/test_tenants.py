@@ -225,7 +225,8 @@ def test_a_restore_takes_back_the_tenants_that_have_a_backup_and_the_others_are_
     before = plain(tenants)
     assert site.run(*DEPLOY).returncode == 0
 
-    done = site.run("rollback", "--env", "production", "--via", "restore", "--yes")
+    named = ["--confirm", "globex", "--confirm", "acme"]
+    done = site.run("rollback", "--env", "production", "--via", "restore", "--yes", *named)
 
     assert done.returncode == 0, done.stdout + done.stderr
     undone = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("  undone")]

@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -50,6 +51,28 @@ def test_events_come_back_as_they_were_in_order(journal, path):
 
     assert list(SqliteJournal(path).records()) == written
     assert [r.seq for r in written] == [1, 2]
+
+
+def test_many_processes_may_make_it_at_the_same_moment(tmp_path):
+    script = (
+        "import sys\nfrom pathlib import Path\nfrom deployguard.journal.sqlite import SqliteJournal\n"
+        "sys.stdin.readline()\n"
+        "for number in range(25): SqliteJournal(Path(sys.argv[1], f'{number}.db')).close()"
+    )
+    several = [
+        subprocess.Popen(
+            [sys.executable, "-c", script, tmp_path], stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        for _ in range(8)
+    ]
+    time.sleep(1)  # until all have imported what they need; the fewer have, the less is tried
+
+    for process in several:
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    complaints = [process.communicate()[1] for process in several]
+
+    assert complaints == [""] * 8
 
 
 def test_two_writers_share_one_chain(journal, path):

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from deployguard.cli.backup import app
 from deployguard.clock import SystemClock
-from deployguard.errors import Damaged, Refused, StepFailed, UsageError
+from deployguard.errors import ConnectionLost, Damaged, Refused, StepFailed, UsageError
 from deployguard.journal.home import open_home
 from deployguard.masking import Masker
 from deployguard.secret import Secret
@@ -256,14 +256,14 @@ def test_by_hand_it_may_be_encrypted_for_others(deployguard, private_key, projec
     assert verified["backup"] == taken["backup"]
 
 
-def test_by_hand_a_backup_is_restored_after_somebody_said_yes(deployguard, shop):
+def test_by_hand_a_backup_is_restored_after_somebody_named_the_database(deployguard, shop):
     taken = deployguard("create", "--env", "production")
     change(shop, "INSERT INTO person VALUES (3, 'new')")
 
-    with pytest.raises(Refused, match="nobody said yes"):
+    with pytest.raises(Refused, match="nobody named the database"):
         deployguard("restore", taken["backup"], "--env", "production")
     assert len(rows(shop)) == 3
-    done = deployguard("restore", taken["backup"][:15], "--env", "production", "--yes")
+    done = deployguard("restore", taken["backup"][:15], "--env", "production", "--confirm", "shop.db")
 
     assert done["lost"] == {"person": {"added": 1, "changed": 0, "removed": 0}}
     assert rows(shop) == [(1, "Ann"), (2, "Bob")]
@@ -300,3 +300,70 @@ def test_pruning_shows_what_it_would_do_and_asks(deployguard, project):
     assert [b["backup"] for b in done["destroyed"]] == [old["backup"]]
     assert not (project / old["path"]).exists()
     assert [b["backup"] for b in deployguard("list", "--env", "production")["backups"]] == [last["backup"]]
+
+
+@pytest.fixture
+def in_a_bucket(project, bucket, monkeypatch):
+    """The runbook keeps its backups in a bucket, with credentials of their own."""
+    runbook, url = project / "runbook.yaml", os.environ["AWS_ENDPOINT_URL"]
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("STORAGE_KEY", "sw0rdfish-of-the-bucket")
+    env = {
+        "AWS_ENDPOINT_URL_S3": url, "AWS_ACCESS_KEY_ID": "AKIASTORAGE",
+        "AWS_SECRET_ACCESS_KEY": "${{ secrets.storage }}",
+    }  # fmt: skip
+    text = runbook.read_text().replace("{ plain_reason:", f"{{ to: s3://{bucket.name}/shop, plain_reason:")
+    text = text.replace("    rollback:", f"    env: {json.dumps(env)}\n    rollback:")
+    text = text.replace("environments:", "secrets: { storage: { from: env, name: STORAGE_KEY } }\nenvironments:")
+    runbook.write_text(text)
+    return bucket
+
+
+def test_in_a_bucket_every_command_works_as_in_a_folder(deployguard, in_a_bucket, shop):
+    taken = deployguard("create", "--env", "production")
+    change(shop, "INSERT INTO person VALUES (3, 'new')")
+
+    verified = deployguard("verify", taken["backup"], "--env", "production")
+    listed = deployguard("list", "--env", "production")
+    restored = deployguard("restore", taken["backup"], "--env", "production", "--confirm", "shop.db")
+
+    assert taken["path"] == f"s3://{in_a_bucket.name}/shop/{taken['backup']}"
+    assert verified["manifest_sha256"] == taken["manifest_sha256"]
+    assert [b["backup"] for b in listed["backups"]] == [taken["backup"]]
+    assert rows(shop) == [(1, "Ann"), (2, "Bob")]
+    assert restored["lost"] == {"person": {"added": 1, "changed": 0, "removed": 0}}
+
+
+def test_what_is_pruned_of_a_bucket_is_gone(deployguard, in_a_bucket, project):
+    runbook = project / "runbook.yaml"
+    runbook.write_text(runbook.read_text().replace("{ to:", "{ expires: 0s, to:"))
+    old, last = deployguard("create", "--env", "production"), deployguard("create", "--env", "production")
+
+    done = deployguard("prune", "--env", "production", "--yes")
+
+    assert [b["backup"] for b in done["destroyed"]] == [old["backup"]]
+    assert all(last["backup"] in key for key in in_a_bucket.held())
+    assert len(in_a_bucket.held()) == 2
+
+
+def test_a_step_whose_storage_does_not_answer_cannot_tell_whether_it_is_done(context, bucket, monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setattr("deployguard.backup.destinations.s3._TRIES", 1)
+    step = BackupCreate(to=f"s3://{bucket.name}/x", plain_reason="a test")
+
+    assert step.is_done(context()) is None
+    with pytest.raises(ConnectionLost):
+        step.execute(context())
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"to": "gs://bucket/x"}, "gs://"),
+        ({"to": "backups", "object_lock": "governance"}, "object_lock"),
+        ({"object_lock": "compliance"}, "object_lock"),
+    ],
+)
+def test_where_backups_cannot_be_kept_is_said_when_the_runbook_is_read(given, said):
+    with pytest.raises(ValidationError, match=said):
+        BackupCreate.model_validate({"plain_reason": "a test", **given})

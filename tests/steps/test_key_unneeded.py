@@ -1,6 +1,7 @@
 """`key.unneeded`: what a manifest says of keys, and settings. What keeps a key stands in tests/cli/test_keys_rotate.py."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from checking import context
@@ -11,9 +12,9 @@ from deployguard.backup.find import read_backup
 from deployguard.backup.seal import operator_key
 from deployguard.errors import Refused
 from deployguard.journal.home import open_home
-from deployguard.steps.backup_create import BackupCreate
+from deployguard.steps.backup_create import BackupCreate, destination_of
 from deployguard.steps.encryption import keys_needed
-from deployguard.steps.key_unneeded import KeyUnneeded, _in_folder
+from deployguard.steps.key_unneeded import KeyUnneeded, _in_destination
 
 PLAIN = BackupCreate(plain_reason="the disk is encrypted", verify="none")
 
@@ -39,7 +40,7 @@ def here(shop, tmp_path, new_key):
 
 def taken(here):
     PLAIN.execute(here)
-    return read_backup(here.target.home.backups / "r-b", operator_key(here.target.home.path, make=False))
+    return read_backup(destination_of("", here.target, {}), "r-b", operator_key(here.target.home.path, make=False))
 
 
 def test_a_backup_names_the_key_that_its_tokens_need(here):
@@ -57,7 +58,7 @@ def test_one_that_does_not_say_keeps_every_old_key(here, tmp_path):
     backup, target = taken(here("new", "old")), here("new", "old").target
     old = {target.keyring.fingerprints[1]: "old"}
 
-    [(what, _)] = _in_folder(backup.path.parent, target, old)
+    [(what, _)] = _in_destination(backup.destination, target, old)
 
     assert what == "the backup r-b does not say which keys it needs"
 
@@ -66,11 +67,11 @@ def test_a_manifest_from_before_this_was_asked_is_read_as_one_that_does_not_say(
     backup, key = taken(here("old")), operator_key(here("old").target.home.path, make=False)
     body = manifests.asdict(backup.manifest)
     monkeypatch.setattr(manifests, "asdict", lambda _: {name: value for name, value in body.items() if name != "keys"})
-    path = backup.path / manifests.NAME
+    path = Path(backup.where) / manifests.NAME
     path.chmod(0o600)
     path.write_bytes(manifests.render(backup.manifest, key))
 
-    assert read_backup(backup.path, key).manifest.keys is None
+    assert read_backup(backup.destination, "r-b", key).manifest.keys is None
 
 
 def test_with_one_key_there_is_nothing_to_take_away(here):

@@ -69,5 +69,5 @@ def test_checking_a_small_runbook_imports_no_kind_but_its_own_and_nothing_heavy(
     assert "1 of 1 checks passed" in done.stdout
     modules = set(done.stderr.split())
     of_steps = {m.removeprefix("deployguard.steps.") for m in modules if m.startswith("deployguard.steps.")}
-    assert of_steps == {"base", "disk_space", "run"}
+    assert of_steps == {"base", "words", "disk_space", "run"}
     assert modules & {"rich", "sh", "tenacity", "httpx", "cryptography", "psycopg", "pymysql", "apprise"} == set()
