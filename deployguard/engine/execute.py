@@ -21,6 +21,7 @@ from typing import Any
 
 from deployguard.engine.items import execute_items, undecided
 from deployguard.engine.observe import Guarded, Nobody, Observer
+from deployguard.engine.pause import LOOK, pause_file, paused
 from deployguard.engine.plan import Plan, PlannedStep
 from deployguard.engine.retry import attempts
 from deployguard.engine.stop import Stop
@@ -115,8 +116,11 @@ class Run:
         deadline = time.monotonic() + planned.spec.timeout if planned.spec.timeout is not None else None
 
         def pulse(progress: Progress) -> None:
+            nonlocal deadline
             self.observer.progressed(planned.id, progress)
             self.safe_point()
+            held = self.hold_while_paused(planned.id)
+            deadline = deadline + held if deadline is not None else None
             if deadline is not None and time.monotonic() > deadline:
                 raise StepTimedOut(
                     f"step {planned.id} was not done in time", hint="Raise its timeout: if it needs longer."
@@ -166,6 +170,23 @@ class Run:
         if self.halted:
             raise Interrupted(f"stopped at a safe point, since {self.halted} failed")
         self.lock.require()
+
+    def hold_while_paused(self, step: str) -> float:
+        """Do nothing for as long as somebody has paused the run; the seconds that took."""
+        file, begun = pause_file(self.target.home, self.id), time.monotonic()
+        found = paused(file)
+        if found is None:
+            return 0.0
+        if not found.ended_by:
+            self.record(e.DecisionTaken(step=step, decision="pause", who=found.who, why=found.why))
+            note = f"by {found.who}; 'deployguard pause {self.id} --end' lets it go on"
+            while (now := paused(file)) is not None and not now.ended_by:
+                self.observer.progressed(step, Progress("paused", 0, note=note))
+                self.safe_point()
+                time.sleep(LOOK)
+            self.record(e.DecisionTaken(step=step, decision="go on", who=now.ended_by if now else found.who))
+        file.unlink(missing_ok=True)
+        return time.monotonic() - begun
 
     def pause(self, step: str) -> Callable[[float], None]:
         """Waiting between two attempts of a step, with a safe point twice a second."""
@@ -279,6 +300,7 @@ def _is_over(planned: PlannedStep, mine: StepState) -> bool:
 
 def _execute_one(run_: Run, planned: PlannedStep) -> None:
     run_.safe_point()
+    run_.hold_while_paused(planned.id)
     mine = run_.state.steps[planned.id]
     try:
         ready = _prepared(run_, planned, mine)

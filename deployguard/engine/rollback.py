@@ -97,6 +97,7 @@ def roll_back(run: Run, *, reason: str, actor: str, to: str | None = None, via: 
     complete = True
     for planned in todo:
         run.safe_point()
+        run.hold_while_paused(planned.id)
         complete = _undo(run, planned, via) and complete
     for planned in _within(run, to):
         if _is_to_settle(run, planned, via):

@@ -188,7 +188,7 @@ class StepWaiting(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class DecisionTaken(Event):
-    """A person answered a question about a step: done, retry, skip, approve, reject or override."""
+    """A person decided about a step: done, retry, skip, override; or, while it was at work, pause and go on."""
 
     step: str
     decision: str

@@ -247,7 +247,7 @@ def _looked(watched: Watched, record: Record, event: e.Sampled) -> Watched:
 
 def _decide(run: RunState, event: e.DecisionTaken, record: Record) -> RunState:
     step = run.steps.get(event.step)
-    if step is None:
+    if step is None or event.decision in {"pause", "go on"}:
         return run
     if event.decision == "done":
         return _move(run, record, replace(step, decision="done", summary="a person said it was done"), "succeeded")
