@@ -1,14 +1,16 @@
 """`encryption.plan`: the dry run. What would be encrypted, how much larger it gets, how long it takes."""
 
 import time
+from dataclasses import asdict, dataclass
 from typing import ClassVar
 
 from deployguard.keys.keyring import Keyring
 from deployguard.rows.only import Only
+from deployguard.rows.outlook import Outlook, outlook, window
 from deployguard.rows.target import ColumnCount
 from deployguard.rows.verify import Verification, verify
 from deployguard.runbook.quantities import spell
-from deployguard.steps.base import Check, Context, Outcome, Preview
+from deployguard.steps.base import JSON, Check, Context, Outcome, Preview
 from deployguard.steps.encryption import counts, described, to_encrypt, work
 
 _TRIED = 2_000
@@ -18,7 +20,13 @@ _SHARE = 0.5
 
 
 class EncryptionPlan(Check):
-    """Say what encrypting would do, from every row and this machine's speed, and change nothing."""
+    """Say what encrypting would do, from every row and this machine's speed, and change nothing.
+
+    By column: values of each class, bytes now and afterwards. By table: how much larger it and its
+    indexes become, the room that it may take until old rows are cleaned away, what goes to the log
+    that replicas and backups read, what is locked, which triggers fire. And whether the application
+    can run meanwhile, or cannot read what is not encrypted yet.
+    """
 
     uses: ClassVar[str] = "encryption.plan"
     example: ClassVar[str] = "- id: dry-run\n  uses: encryption.plan"
@@ -31,17 +39,42 @@ class EncryptionPlan(Check):
         """Read every row and count."""
         with work(context) as w:
             found = verify(w.database, w.columns, w.keyring, pulse=w.pulse, crew=w.crew)
-            seconds = _seconds(found, w.keyring)
+            seconds, told = _seconds(found, w.keyring), _Told(outlook(w.database, found.columns), window(w.columns))
         bad = described(found, "too wide", "unknown", "foreign", "nested")
         return Outcome(
-            "; ".join(bad) or _summary(found, seconds),
+            "; ".join(bad or [_summary(found, seconds), *told.lines()]),
             status="fail" if bad else "pass",
             hint="Mend these rows first: encrypting would refuse them." if bad else "",
             evidence={
                 "columns": counts(found.columns), "values": to_encrypt(found.columns),
-                "growth": _growth(found.columns), "estimate": round(seconds, 1),
+                "growth": _growth(found.columns), "estimate": round(seconds, 1), **told.evidence(),
             },
         )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What rewriting will mean for others."""
+
+    tables: tuple[Outlook, ...]
+    unread: tuple[str, ...]
+
+    def lines(self) -> list[str]:
+        log = sum(t.log or 0 for t in self.tables)
+        firing = [f"{t.table} ({', '.join(t.triggers)})" for t in self.tables if t.triggers and t.rows]
+        live = (
+            f"needs a maintenance window: the application does not read plaintext of {', '.join(self.unread)}"
+            if self.unread
+            else "beside the running application"
+        )
+        return [
+            live,
+            *([f"about {log / 2**20:.1f} MiB of {self.tables[0].log_name}"] if log else []),
+            *([f"triggers fire for each row of {', '.join(firing)}"] if firing else []),
+        ]
+
+    def evidence(self) -> JSON:
+        return {"tables": [asdict(table) for table in self.tables], "maintenance_window": list(self.unread)}
 
 
 def foreseen(context: Context, some: Only | None = None) -> Preview:
@@ -50,11 +83,13 @@ def foreseen(context: Context, some: Only | None = None) -> Preview:
         return Preview("unknown", "which columns are encrypted is said by code that is not there yet")
     with work(context) as w:
         found = verify(w.database, w.columns, w.keyring, pulse=w.pulse, crew=w.crew, some=some)
-        seconds = _seconds(found, w.keyring)
+        seconds, told = _seconds(found, w.keyring), _Told(outlook(w.database, found.columns), window(w.columns))
     values = to_encrypt(found.columns)
     return Preview(
-        "would run" if values else "already done", _summary(found, seconds), rows=values,
-        bytes=_growth(found.columns), seconds=round(seconds, 1), evidence={"columns": counts(found.columns)},
+        "would run" if values else "already done",
+        "; ".join([_summary(found, seconds), *(told.lines() if values else ())]), rows=values,
+        bytes=_growth(found.columns), seconds=round(seconds, 1),
+        evidence={"columns": counts(found.columns), **told.evidence()},
     )  # fmt: skip
 
 
