@@ -56,6 +56,14 @@ def room_of(database: Database, url: str | Secret) -> Room | None:
         return None  # it listens here, and stands elsewhere: in a container
 
 
+def free_for(url: str | Secret, database: Database) -> int | None:
+    """Bytes that are free where a database keeps its data, server or file; None where neither can be told."""
+    if database.identity().engine == "sqlite":
+        return shutil.disk_usage(Path(database.identity().database).parent).free
+    room = room_of(database, url)
+    return None if room is None else room.free
+
+
 def _folder(database: Database, engine: str) -> Path | None:
     try:
         size = int(database.number(f"SELECT octet_length({_DIRECTORY[engine]})"))

@@ -1,4 +1,4 @@
-"""When row work has to wait for others: replicas that fall behind, queues for locks, a busy machine."""
+"""When row work has to wait: replicas that fall behind, queues for locks, a busy machine, a disk that fills up."""
 
 import os
 import time
@@ -26,11 +26,13 @@ class Limits:
         lag: seconds that the slowest replica may be behind.
         waiting: sessions that may wait for a lock.
         load: runnable processes for each core of this machine, as a mean of the last minute; None: any number.
+        free: bytes that must be left where the database keeps its data.
     """
 
     lag: float = 10.0
     waiting: int = 5
     load: float | None = None
+    free: int = 0
 
 
 @dataclass
@@ -40,11 +42,13 @@ class Throttle:
     Attributes:
         primary: opens the database that is written to, for reading.
         replicas: opens those that copy it, as far as they are known; a PostgreSQL primary knows its own.
+        room: bytes that are free where a database keeps its data; None where nobody can tell.
     """
 
     limits: Limits
     primary: Open
     replicas: Sequence[Open] = ()
+    room: Callable[[Database], int | None] = lambda _: None
     _databases: dict[Open, Database] = field(default_factory=dict)
     _looked: float = float("-inf")
     _why: str = ""
@@ -67,6 +71,13 @@ class Throttle:
             yield f"waits: a replica is {lag:.0f} s behind"
         for number, replica in enumerate(self.replicas, 1):
             yield from self._behind(number, replica)
+        if (free := self._free()) is not None and free < self.limits.free:
+            yield f"waits: {free // 2**20} MiB are free where the database is; make room"
+
+    def _free(self) -> int | None:
+        with suppress(DeployguardError, OSError):
+            return self.room(self._database(self.primary))
+        return None
 
     def _figures(self) -> Mapping[Figure, float | None]:
         # a primary that does not answer is told by whoever writes to it

@@ -10,6 +10,7 @@ from pydantic import Field, field_validator
 
 from deployguard.databases import connect
 from deployguard.databases.base import Database
+from deployguard.databases.server_disk import free_for
 from deployguard.errors import DeployguardError, Refused
 from deployguard.keys.keyring import Keyring
 from deployguard.rows.classify import classes
@@ -23,7 +24,7 @@ from deployguard.rows.tables import tables_of
 from deployguard.rows.target import ColumnCount, EncryptedColumn
 from deployguard.rows.throttle import Limits, Throttle
 from deployguard.rows.verify import Verification, verify
-from deployguard.runbook.quantities import Duration
+from deployguard.runbook.quantities import Duration, Size
 from deployguard.secret import Secret
 from deployguard.source.base import Column
 from deployguard.steps.base import JSON, Context, Outcome, Progress, Step, Target
@@ -44,6 +45,8 @@ class Rewriting(Step):
     """Sessions that may wait for a lock before the work waits for them."""
     max_load: Annotated[float, Field(gt=0)] | None = None
     """Load of this machine, for each core, at which the work waits; by default it waits for none."""
+    min_free: Size = 256 * 1024 * 1024
+    """Bytes that must be left on the database's disk, where that can be told; with less the work waits."""
     limit: Annotated[int, Field(ge=1)] | None = None
     """Rows of each table to change at most, for a trial; the rest stays as it is."""
     where: tuple[str, ...] = ()
@@ -72,7 +75,7 @@ class Rewriting(Step):
 
     def limits(self) -> Limits:
         """What others must not be pushed to."""
-        return Limits(self.max_lag, self.max_waiting, self.max_load)
+        return Limits(self.max_lag, self.max_waiting, self.max_load, self.min_free)
 
 
 @dataclass(frozen=True)
@@ -152,7 +155,9 @@ def team(
 
 def _throttle(target: Target, limits: Limits) -> Throttle:
     others = [partial(connect, url, base=target.project, read_only=True) for url in target.replicas]
-    return Throttle(limits, partial(target.connect, read_only=True), others)
+    return Throttle(
+        limits, partial(target.connect, read_only=True), others, partial(free_for, target.database_url or "")
+    )
 
 
 @contextmanager

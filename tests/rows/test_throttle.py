@@ -1,5 +1,6 @@
 """Row work waits while others suffer: replicas, queues for locks, the machine."""
 
+import shutil
 import time
 from functools import partial
 from threading import Thread
@@ -8,6 +9,7 @@ import pytest
 from servers import MariaPrimary, PostgresServer
 
 from deployguard.databases import connect
+from deployguard.databases.server_disk import free_for
 from deployguard.rows import throttle as module
 from deployguard.rows.progress import Progress
 from deployguard.rows.throttle import Limits, Throttle
@@ -171,3 +173,24 @@ def test_a_stop_is_heard_while_work_waits(tmp_path, monkeypatch):
         Throttle(Limits(), lambda: None).over(pulse)(SOME)
 
     assert seen == ["", *["waits: a replica is 99 s behind"] * 2]
+
+
+def test_a_disk_that_fills_up_holds_the_work_until_somebody_makes_room(store, tmp_path, monkeypatch):
+    url, left = store.url, [90 * 2**20, 90 * 2**20, 300 * 2**20]
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=left[0] if len(left) == 1 else left.pop(0)))
+    opened = partial(connect, url, base=tmp_path, read_only=True)
+    held, seen = Throttle(Limits(free=100 * 2**20), opened, room=partial(free_for, url)), []
+
+    held.over(seen.append)(SOME)
+
+    assert [p.note for p in seen] == ["", *["waits: 90 MiB are free where the database is; make room"] * 2]
+    held.close()
+
+
+def test_a_disk_that_nobody_can_see_holds_nothing_back(store, tmp_path):
+    opened = partial(connect, store.url, base=tmp_path, read_only=True)
+    held = Throttle(Limits(free=2**60), opened, room=lambda _: None)
+
+    assert held.why() == ""
+    held.close()
