@@ -14,6 +14,7 @@ def alive(pid: int) -> bool:
 
 
 def zombies() -> int:
+    """Children of this process that have ended and wait to be noticed, those of other tests included."""
     states = []
     for task in Path("/proc/self/task").iterdir():
         states += [not alive(int(pid)) for pid in (task / "children").read_text().split()]

@@ -139,7 +139,7 @@ def test_the_way_back_that_is_recommended_depends_on_the_key(site):
     code, said = site.run("rollback", "--env", "production", "--yes")
 
     assert code == 0, said
-    assert "recommended: --via decrypt, since migrate and encrypt can be undone in place" in said
+    assert "recommended: --via decrypt, since migrate, encrypt and new-data can be undone in place" in said
     assert site.rows("production") == before
     assert site.place("production") == place
 
