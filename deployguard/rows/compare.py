@@ -1,10 +1,10 @@
 """Two copies of one database: is each value still the same, once it is opened?"""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from deployguard.databases.base import Database, Key, Row, RowTable
-from deployguard.keys.keyring import Keyring
+from deployguard.keys.keyring import Keyring, Locked, Opened
 from deployguard.rows.progress import Meter, Pulse
 from deployguard.rows.tables import tables_of
 from deployguard.rows.target import EncryptedColumn
@@ -28,23 +28,28 @@ class Difference:
         return f"{self.table}.{self.column}: {self.count:,} rows differ (primary key {', '.join(self.keys)}{more})"
 
 
-Seen = Callable[[bytes | None], bytes | None]
-"""What a stored value is compared as."""
+Values = Sequence[bytes | None]
+Seen = Callable[[Values], Values]
+"""What stored values are compared as; rows come by the million, so many are asked about at a time."""
 
 
-def as_stored(value: bytes | None) -> bytes | None:
+def as_stored(values: Values) -> Values:
     """Every byte as it stands."""
-    return value
+    return values
 
 
 def as_read(keyring: Keyring) -> Seen:
     """What the application reads: the content of a token, anything else as it stands."""
 
-    def seen(value: bytes | None) -> bytes | None:
-        opened = keyring.open(value) if value is not None else None
-        return opened.plaintext if opened is not None else value
+    def seen(values: Values) -> Values:
+        opened = iter(keyring.look([value for value in values if value is not None]))
+        return [value if value is None else _content(value, next(opened)) for value in values]
 
     return seen
+
+
+def _content(value: bytes, found: Opened | Locked | None) -> bytes:
+    return found.plaintext if isinstance(found, Opened) else value
 
 
 def differences(
@@ -76,9 +81,9 @@ def _in_table(original: Database, changed: Database, table: RowTable, seen: Seen
         others = {row.key: row for row in changed.page(table, after, PAGE)}
         if elsewhere := [row.key for row in page if row.key not in others]:
             others |= {row.key: row for row in changed.rows(table, elsewhere)}
-        for row in page:
-            for index in _differing(row, others.get(row.key), seen):
-                counted[table.columns[index]] = _noted(counted[table.columns[index]], row.key)
+        for index, column in enumerate(table.columns):
+            for key in _differing(page, others, index, seen):
+                counted[column] = _noted(counted[column], key)
         after = page[-1].key
         meter.add(len(page), PAGE)
     if (more := changed.count(table.name) - meter.done) > 0:
@@ -87,11 +92,15 @@ def _in_table(original: Database, changed: Database, table: RowTable, seen: Seen
     return [difference for difference in counted.values() if difference.count]
 
 
-def _differing(row: Row, other: Row | None, seen: Seen) -> list[int]:
-    if other is None:
-        return list(range(len(row.values)))
-    pairs = zip(row.values, other.values, strict=True)
-    return [index for index, (old, new) in enumerate(pairs) if old != new and seen(old) != seen(new)]
+def _differing(page: Sequence[Row], others: Mapping[Key, Row], index: int, seen: Seen) -> list[Key]:
+    """Keys of a page's rows that are not the same in one column."""
+    pairs = [(row, others.get(row.key)) for row in page]
+    unlike = [(a, b) for a, b in pairs if b is not None and a.values[index] != b.values[index]]
+    were, are = (
+        (seen([row.values[index] for row in rows]) for rows in zip(*unlike, strict=True)) if unlike else ((), ())
+    )
+    bad = {row.key for (row, _), was, now in zip(unlike, were, are, strict=True) if was != now}
+    return [row.key for row, other in pairs if other is None or row.key in bad]
 
 
 def _noted(difference: Difference, key: Key) -> Difference:
