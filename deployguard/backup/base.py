@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from deployguard.backup.room import Need
 from deployguard.databases.base import Identity
+from deployguard.databases.server_disk import Room
 
 Pulse = Callable[[str, int, int | None], None]
 """Called between units of work with a label, bytes done and bytes in all. What it raises ends the work cleanly."""
@@ -146,6 +148,19 @@ class Product(Protocol):
 
     def identity(self) -> Identity:
         """Which database it is."""
+
+    @property
+    def snapshot_is_copy(self) -> bool:
+        """Whether holding it still takes a copy of it, in a private folder of this machine."""
+
+    def size(self) -> int:
+        """Bytes that it takes up, about as many as a copy of it will."""
+
+    def room(self, folder: Path) -> Room | None:
+        """Of the disk that copies are restored to, `folder` being private; None where nobody can tell."""
+
+    def swap_needs(self, size: int) -> list[Need]:
+        """What is written while a copy of `size` bytes takes its place."""
 
     def client_version(self) -> str:
         """Of the tool that dumps and restores."""

@@ -61,6 +61,8 @@ class Manifest:
     facts: Facts
     keys: tuple[str, ...] | None = None
     """Fingerprints of the field-encryption keys that its tokens need; None where nobody said."""
+    size: int = 0
+    """Bytes that the database took up; 0 where an earlier version took it."""
 
     @property
     def encrypted(self) -> bool:
@@ -139,7 +141,7 @@ def _parsed(data: bytes, where: str, key: OperatorKey) -> Manifest:
 
 def _from_json(body: dict[str, Any]) -> Manifest:
     # the seal has been checked: these are our own words
-    # earlier versions said nothing of keys
+    # earlier versions said nothing of keys and size
     plain = {f.name: body[f.name] for f in fields(Manifest) if f.name in body}
     stored, facts = body["stored"], body["facts"]
     tables = {name: Table(**table) for name, table in facts["tables"].items()}

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, ClassVar, cast
 
 import pymysql
 from pymysql.converters import encoders
@@ -26,9 +26,11 @@ from deployguard.backup.mysql_facts import (
 )
 from deployguard.backup.mysql_stream import Resumed, WithoutEvents, until_begun
 from deployguard.backup.naming import fitting
+from deployguard.backup.room import Need
 from deployguard.databases.base import PREFIX, Identity
 from deployguard.databases.mysql import Mysql as Database
 from deployguard.databases.mysql_errors import explained
+from deployguard.databases.server_disk import Room, room_of
 from deployguard.databases.url import DatabaseUrl
 from deployguard.errors import Refused
 
@@ -54,6 +56,7 @@ class MysqlProduct:
     where: DatabaseUrl
     deadline: float = 600.0
     dump_name: str = "database.sql"
+    snapshot_is_copy: ClassVar[bool] = False
 
     def identity(self) -> Identity:
         """Which database it is."""
@@ -62,6 +65,20 @@ class MysqlProduct:
             return database.identity()
         finally:
             database.close()
+
+    def size(self) -> int:
+        """Bytes that it takes up on the server."""
+        with closing(Database(self.where, read_only=True)) as database:
+            return database.size()
+
+    def room(self, folder: Path) -> Room | None:  # noqa: ARG002 - copies are databases of the same server
+        """What the server's disk has left."""
+        with closing(Database(self.where, read_only=True)) as database:
+            return room_of(database, self.where.host)
+
+    def swap_needs(self, size: int) -> list[Need]:  # noqa: ARG002 - it is a change of names
+        """Nothing."""
+        return []
 
     def client_version(self) -> str:
         """Of the dump program."""

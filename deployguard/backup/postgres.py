@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, ClassVar
 
 import psycopg
 from psycopg import sql
@@ -20,9 +20,11 @@ from deployguard.backup.base import Facts, Loss, Pulse, Source
 from deployguard.backup.naming import fitting
 from deployguard.backup.postgres_facts import Connection, facts_of, loss_between, prepare
 from deployguard.backup.postgres_place import carry_fence, create_like, swap
+from deployguard.backup.room import Need
 from deployguard.databases.base import PREFIX, Identity
 from deployguard.databases.postgres import Postgres as Database
 from deployguard.databases.postgres_errors import explained
+from deployguard.databases.server_disk import Room, room_of
 from deployguard.databases.url import DatabaseUrl
 from deployguard.errors import Refused, StepFailed
 
@@ -44,6 +46,7 @@ class PostgresProduct:
     where: DatabaseUrl
     deadline: float = 600.0
     dump_name: str = "database.pgdump"
+    snapshot_is_copy: ClassVar[bool] = False
 
     def identity(self) -> Identity:
         """Which database it is."""
@@ -52,6 +55,20 @@ class PostgresProduct:
             return database.identity()
         finally:
             database.close()
+
+    def size(self) -> int:
+        """Bytes that it takes up on the server."""
+        with closing(Database(self.where, read_only=True)) as database:
+            return database.size()
+
+    def room(self, folder: Path) -> Room | None:  # noqa: ARG002 - copies are databases of the same server
+        """What the server's disk has left."""
+        with closing(Database(self.where, read_only=True)) as database:
+            return room_of(database, self.where.host)
+
+    def swap_needs(self, size: int) -> list[Need]:  # noqa: ARG002 - it is a change of names
+        """Nothing."""
+        return []
 
     def client_version(self) -> str:
         """Of pg_dump."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from deployguard.backup.base import Copy, Product, Pulse
 from deployguard.backup.durable import PARTIAL, scratch
 from deployguard.backup.products import product
+from deployguard.backup.room import Need, require
 from deployguard.databases.url import with_database
 from deployguard.secret import Secret
 
@@ -40,6 +41,8 @@ def copies(
     """
     with scratch(folder.with_name(folder.name + PARTIAL)) as place, ExitStack() as held:
         original = product(url, base=base, deadline=deadline)
+        count = 2 + original.snapshot_is_copy
+        require([Need(original.room(place), count * original.size(), f"{count} copies of the database")])
         tried = with_database(url, _copy(held, original, place, f"{name}-tried", pulse).database)
         again = product(tried, base=base, deadline=deadline)
         kept = with_database(url, _copy(held, again, place, f"{name}-kept", pulse).database)

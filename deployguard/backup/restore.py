@@ -8,11 +8,15 @@ from pathlib import Path
 
 from deployguard.backup import stored
 from deployguard.backup.base import Copy, Loss, Product
+from deployguard.backup.destinations import Destination
 from deployguard.backup.durable import PARTIAL, scratch
 from deployguard.backup.find import Backup
 from deployguard.backup.layers import Identity
+from deployguard.backup.manifest import Manifest
+from deployguard.backup.room import Need, require
 from deployguard.backup.take import Store
 from deployguard.databases.base import Identity as DatabaseIdentity
+from deployguard.databases.server_disk import room_in
 from deployguard.errors import Damaged, Refused
 
 
@@ -30,14 +34,19 @@ class Restored:
 
 
 @contextmanager
-def beside(product: Product, backup: Backup, store: Store, identities: Sequence[Identity]) -> Iterator[Copy]:
+def beside(
+    product: Product, backup: Backup, store: Store, identities: Sequence[Identity], *, swapping: bool = False
+) -> Iterator[Copy]:
     """The backup, restored beside the database and found equal to what was taken.
+
+    There must be room for all of it beforehand; with `swapping`, for taking the database's place too.
 
     Raises:
         Damaged: the backup is not what was once written; nothing was restored.
-        Refused: it is of another database product, or a newer server.
+        Refused: it is of another database product, or a newer server, or a disk is too small.
     """
     _fits(product, backup)
+    _require_room(product, backup.manifest, store.destination, swapping=swapping)
     with (
         scratch(store.destination.staging / f"{backup.manifest.id}.restore{PARTIAL}") as folder,
         _checked(backup, identities, store) as files,
@@ -51,6 +60,17 @@ def beside(product: Product, backup: Backup, store: Store, identities: Sequence[
                 hint="The database was not touched. Use another backup: 'deployguard backup list'.",
             )
         yield copy
+
+
+def _require_room(product: Product, manifest: Manifest, there: Destination, *, swapping: bool) -> None:
+    size = manifest.size or manifest.stored.plain_bytes
+    require(
+        [
+            Need(room_in(there.staging), there.fetched(manifest), "the backup's files"),
+            Need(product.room(there.staging), size, "a copy of the database"),
+            *(product.swap_needs(size) if swapping else []),
+        ]
+    )
 
 
 @contextmanager
@@ -122,7 +142,7 @@ def ready(product: Product, backup: Backup, store: Store, identities: Sequence[I
     Raises:
         Damaged, Refused: as `beside`.
     """
-    with beside(product, backup, store, identities) as copy:
+    with beside(product, backup, store, identities, swapping=True) as copy:
         yield Ready(product.identity(), copy.loss(), backup, copy, store)
 
 

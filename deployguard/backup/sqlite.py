@@ -9,13 +9,15 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, ClassVar
 from urllib.parse import quote
 
 from deployguard.backup.base import Facts, Loss, Pulse, Source, Table
 from deployguard.backup.durable import PARTIAL, create, explained, sync_folder, to_disk
+from deployguard.backup.room import Need
 from deployguard.backup.sqlite_facts import facts_of, loss_between
 from deployguard.databases.base import PREFIX, Identity
+from deployguard.databases.server_disk import Room, room_in
 from deployguard.databases.sqlite import Sqlite as Database
 from deployguard.errors import DeployguardError, Refused, StepFailed
 
@@ -37,6 +39,7 @@ class SqliteProduct:
     deadline: float = 600.0
     keep: Path | None = None
     dump_name: str = "database.sqlite3"
+    snapshot_is_copy: ClassVar[bool] = True
 
     def identity(self) -> Identity:
         """Which database it is."""
@@ -45,6 +48,23 @@ class SqliteProduct:
             return database.identity()
         finally:
             database.close()
+
+    def size(self) -> int:
+        """Bytes of the file and of its write-ahead log."""
+        with closing(Database(self.path, read_only=True)) as database:
+            return database.size()
+
+    def room(self, folder: Path) -> Room | None:
+        """Of the disk that `folder` is on."""
+        return room_in(folder)
+
+    def swap_needs(self, size: int) -> list[Need]:
+        """The present database is kept, and its pages stand in the journal until the new ones are written."""
+        present = self.size()
+        return [
+            Need(room_in(self.keep or self.path.parent), present, "the database as it is now"),
+            Need(room_in(self.path), max(size, present), "the pages that change"),
+        ]
 
     def client_version(self) -> str:
         """Of the library."""

@@ -16,9 +16,11 @@ from deployguard.backup.durable import PARTIAL, empty, held, private_folder, rem
 from deployguard.backup.find import Backup, read_backup
 from deployguard.backup.layers import Identity, one_time_identity, parse_recipients
 from deployguard.backup.manifest import Manifest
+from deployguard.backup.room import Need, require
 from deployguard.backup.seal import OperatorKey
 from deployguard.backup.stored import Files
 from deployguard.clock import Clock
+from deployguard.databases.server_disk import room_in
 from deployguard.errors import Damaged, Refused, StepFailed
 
 Trial = Literal["restore", "read", "none"]
@@ -66,7 +68,7 @@ def take(product: Product, store: Store, order: Order) -> Backup:
     published, the next try publishes it.
 
     Raises:
-        Refused: a backup of this name is there.
+        Refused: a backup of this name is there, or no room for one; nothing was written.
         StepFailed: it could not be written, or is not what the database holds.
     """
     there = store.destination
@@ -109,14 +111,24 @@ def _finished(folder: Path, store: Store, order: Order) -> Manifest | None:
 
 def _made(product: Product, folder: Path, store: Store, order: Order, recipients: Sequence[Any]) -> Manifest:
     empty(folder)
+    size = product.size()
+    _require_room(product, folder, size, tried=order.verify == "restore")
     store.destination.prepare(order.id)
     # for as long as this process lives there is one key more, to try the backup with
     once = [one_time_identity()] if recipients else []
-    written = _write(product, folder, order, store, [*recipients, *(i.to_public() for i in once)])
+    written = replace(_write(product, folder, order, store, [*recipients, *(i.to_public() for i in once)]), size=size)
     made = Files(folder, written, store.destination.where(order.id))
     manifest = replace(try_out(product, store, made, order.verify, once), ended_at=stamp(store.clock.now()))
     manifests.write(folder, manifest, store.key)
     return manifest
+
+
+def _require_room(product: Product, folder: Path, size: int, *, tried: bool) -> None:
+    # how far it will compress nobody knows before
+    needs = [Need(room_in(folder), size, "the backup")]
+    if tried or product.snapshot_is_copy:
+        needs.append(Need(product.room(folder), size, "a copy of the database"))
+    require(needs)
 
 
 def _write(product: Product, folder: Path, order: Order, store: Store, recipients: Sequence[Any]) -> Manifest:

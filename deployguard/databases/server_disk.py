@@ -1,4 +1,4 @@
-"""How much room a database server has left, where it can be asked or stands on this machine.
+"""How much room a disk has left: of this machine, and of a database server where it can be asked or stands here.
 
 Sources: mariadb.com/kb, "Information Schema DISKS Table" (a plugin); postgresql.org/docs/current,
 runtime-config-file-locations.
@@ -9,9 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deployguard.databases.base import Database
-from deployguard.databases.url import parse_url
 from deployguard.errors import DeployguardError
-from deployguard.secret import Secret
 
 _HERE = {"", "localhost", "127.0.0.1", "::1"}
 _DIRECTORY = {
@@ -32,13 +30,25 @@ _DISKS = """
 
 @dataclass(frozen=True)
 class Room:
-    """Bytes that are free where a server keeps its data."""
+    """Bytes that are free on a disk.
+
+    Attributes:
+        device: number of the disk, where it is one of this machine's.
+    """
 
     free: int
     place: str
+    device: int | None = None
 
 
-def room_of(database: Database, url: str | Secret) -> Room | None:
+def room_in(path: Path) -> Room:
+    """Of the disk that a file or folder of this machine is on, or would be on."""
+    while not path.exists():
+        path = path.parent
+    return Room(shutil.disk_usage(path).free, str(path), path.stat().st_dev)
+
+
+def room_of(database: Database, host: str) -> Room | None:
     """What the server says, or the disk where it stands if that is this machine's; None where neither can be told."""
     engine = database.identity().engine
     if engine in {"mariadb", "mysql"}:
@@ -46,21 +56,19 @@ def room_of(database: Database, url: str | Secret) -> Room | None:
             return Room(int(database.number(_DISKS)), "the server's data folder")
         except DeployguardError:
             pass  # without its plugin
-    host = parse_url(url).host
     if engine not in _DIRECTORY or not (host in _HERE or host.startswith("/")):
         return None
     folder = _folder(database, engine)
     try:
-        return Room(shutil.disk_usage(folder).free, str(folder)) if folder is not None else None
+        return Room(shutil.disk_usage(folder).free, str(folder), folder.stat().st_dev) if folder is not None else None
     except OSError:
         return None  # it listens here, and stands elsewhere: in a container
 
 
-def free_for(url: str | Secret, database: Database) -> int | None:
+def free_for(host: str, database: Database) -> int | None:
     """Bytes that are free where a database keeps its data, server or file; None where neither can be told."""
-    if database.identity().engine == "sqlite":
-        return shutil.disk_usage(Path(database.identity().database).parent).free
-    room = room_of(database, url)
+    identity = database.identity()
+    room = room_in(Path(identity.database).parent) if identity.engine == "sqlite" else room_of(database, host)
     return None if room is None else room.free
 
 

@@ -97,7 +97,7 @@ class DiskSpace(Check):
         # the dump comes here; the scratch copies are databases of the same server
         needs = [_here(folder, max(self.at_least, size), f"a backup of {size // 2**20} MiB")]
         wanted = int(size * (self.factor - 1)) + rows
-        room = room_of(database, url)
+        room = room_of(database, parse_url(url).host)
         if room is None:
             notes.append(f"the server does not say how much room it has; it needs {wanted // 2**20} MiB")
             return needs, notes

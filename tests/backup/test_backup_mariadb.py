@@ -9,6 +9,7 @@ from io import BytesIO
 
 import pymysql
 import pytest
+from damages import restored_though_damaged
 from sites import at, killed
 
 from deployguard.backup.base import Loss
@@ -264,6 +265,25 @@ def test_damage_is_refused_before_anything_is_made_on_the_server(product, store,
             restore(product, backup, store)
 
     assert databases(mariadb_server) == before
+
+
+def _damaged_restores(count, product, store, backup, site, server):
+    before, people = databases(server), look(server, name_of(site))
+
+    equal = restored_though_damaged(count, product, store, backup)
+
+    assert look(server, name_of(site)) == people
+    assert databases(server) == before
+    return equal
+
+
+def test_damage_that_was_sealed_anew_is_found_by_the_restored_copy(product, store, backup, site, mariadb_server):
+    assert _damaged_restores(12, product, store, backup, site, mariadb_server) < 12
+
+
+@pytest.mark.faults
+def test_two_hundred_damages_through_a_real_restore_are_found(product, store, backup, site, mariadb_server):
+    assert _damaged_restores(200, product, store, backup, site, mariadb_server) < 100
 
 
 def _dump_program(tmp_path, monkeypatch, script):

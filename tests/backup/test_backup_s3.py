@@ -119,6 +119,14 @@ def test_a_backup_in_a_bucket_is_taken_listed_and_restored(product, store, there
     assert left_on_this_machine(store) == []
 
 
+def test_what_this_machine_has_no_room_for_is_not_fetched(product, store, backup):
+    stored = replace(backup.manifest.stored, bytes=2**60)
+    large = replace(backup, manifest=replace(backup.manifest, stored=stored))
+
+    with pytest.raises(Refused, match="the backup's files"):
+        restore(product, large, store)
+
+
 def test_the_name_of_a_backup_leads_back_to_it(backup, home, store):
     to, name = split(backup.where)
 

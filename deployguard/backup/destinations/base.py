@@ -39,6 +39,9 @@ class Destination(Protocol):
             Damaged: there is none that can be read.
         """
 
+    def fetched(self, manifest: Manifest) -> int:
+        """Bytes that `files` writes to this machine's disk."""
+
     def files(self, manifest: Manifest, pulse: Pulse) -> AbstractContextManager[Path]:
         """A folder of this machine with the backup's files, for as long as the block lasts.
 

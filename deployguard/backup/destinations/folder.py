@@ -48,6 +48,10 @@ class Folder:
         except OSError:
             raise damaged(self.where(name), "has no manifest that can be read, so it is no backup") from None
 
+    def fetched(self, manifest: Manifest) -> int:  # noqa: ARG002 - they are here
+        """None."""
+        return 0
+
     @contextmanager
     def files(self, manifest: Manifest, pulse: Pulse) -> Iterator[Path]:  # noqa: ARG002 - they are here
         """The backup's own folder."""

@@ -150,6 +150,10 @@ class S3:
                 return data
         raise damaged(self.where(name), "has no manifest that can be read, so it is no backup")
 
+    def fetched(self, manifest: Manifest) -> int:
+        """All."""
+        return manifest.stored.bytes
+
     @contextmanager
     def files(self, manifest: Manifest, pulse: Pulse) -> Iterator[Path]:
         """A copy of the files that is removed at the end."""
