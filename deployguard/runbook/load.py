@@ -116,7 +116,11 @@ def _explain(document: Document, error: Any, model: type[BaseModel], base: Path_
     if kind == "missing":
         return document.problem(f"the key {key!r} is missing", path, f"Add {key}: here.")
     message = error["msg"].removeprefix("Value error, ").replace("Input should be", "should be")
-    return document.problem(f"{key}: {message[:1].lower()}{message[1:]}", path, _example_of(kind))
+    if kind == "too_short":
+        message = "should not be empty"
+    # the file's own word for it: pydantic names members of unions, and counts in lists
+    word = next((part for part in reversed(path[len(base) :]) if isinstance(part, str)), key)
+    return document.problem(f"{word}: {message[:1].lower()}{message[1:]}", path, _example_of(kind))
 
 
 def _example_of(kind: str) -> str:
@@ -130,8 +134,12 @@ def _example_of(kind: str) -> str:
         "tuple": "Write a list, for example [one, two].",
         "dict": "Write keys and values, for example { key: value }.",
         "model": "Write keys and values, for example { key: value }.",
+        "literal": "Write one of these words.",
+        "greater": "Write a number within these bounds.",
+        "less": "Write a number within these bounds.",
+        "too": "Name at least one, or leave the key out.",
     }
-    return examples.get(kind.partition("_")[0], "")
+    return examples.get(kind.partition("_")[0], "docs/steps.md and docs/secrets.md say what it takes.")
 
 
 def _until(loc: tuple[str | int, ...], part: str | int) -> tuple[str | int, ...]:
