@@ -6,7 +6,6 @@ import sys
 import time
 import unicodedata
 from collections.abc import Iterable, Sequence
-from threading import RLock
 from typing import TYPE_CHECKING, Any, TextIO
 
 from deployguard.errors import DeployguardError, Problem, RunbookError
@@ -37,14 +36,12 @@ class Console:
         self._under_way: dict[str, str] = {}
         self._drawn = 0
         self._last: dict[str, float] = {}
-        self._printing = RLock()
         Console.current = self
 
     def line(self, text: str = "") -> None:
         """One line for people."""
-        with self._printing:
-            self.end_progress()
-            print(text, file=self.stream, flush=True)
+        self.end_progress()
+        print(text, file=self.stream, flush=True)
 
     def text(self, text: str) -> None:
         """Text as it stands, with the line breaks that it has."""
@@ -53,8 +50,7 @@ class Console:
 
     def status(self, word: str, name: str, text: str = "", *, seconds: float | None = None) -> None:
         """A status word, what it is about, and a sentence."""
-        with self._printing:
-            self._under_way.pop(name, None)
+        self._under_way.pop(name, None)
         shown = f"{word:<12}"
         if self.is_terminal and word in _COLOURS:
             shown = f"\x1b[{_COLOURS[word]}m{shown}\x1b[0m"
@@ -74,15 +70,14 @@ class Console:
     def progress(self, name: str, progress: "Progress") -> None:
         """How far something is: a line for each that is under way, overwritten, or one now and then."""
         now = time.monotonic()
-        with self._printing:  # what is done side by side is told from several threads
-            if now - self._last.get(name, 0.0) < (0.1 if self.is_terminal else _EVERY):
-                return
-            self._last[name] = now
-            self._under_way[name] = f"  {'…':<12} {name:<22} {describe(progress)}"
-            if self.is_terminal:
-                self._draw()
-            else:
-                print(self._under_way[name], file=self.stream, flush=True)
+        if now - self._last.get(name, 0.0) < (0.1 if self.is_terminal else _EVERY):
+            return
+        self._last[name] = now
+        self._under_way[name] = f"  {'…':<12} {name:<22} {describe(progress)}"
+        if self.is_terminal:
+            self._draw()
+        else:
+            print(self._under_way[name], file=self.stream, flush=True)
 
     def _draw(self) -> None:
         size = shutil.get_terminal_size()

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -21,8 +20,6 @@ if TYPE_CHECKING:
     from deployguard.journal.state import RunState
 
 _DAY = 86400.0
-_AT_ONCE = 4
-"""Checks that are made side by side."""
 
 
 @dataclass(frozen=True)
@@ -46,11 +43,7 @@ def run_checks(
     progressed: Callable[[str, Progress], None] = lambda *_: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Verdict]:
-    """Verdicts in the runbook's order, the environment's own requirements first.
-
-    Checks change nothing and know nothing of each other, so several are made side by side:
-    most of their time goes into waiting for the application to start. `progressed` is called
-    from their threads.
+    """Verdicts one by one, the environment's own requirements first.
 
     Raises:
         Interrupted: `should_stop` said so while a check's command was running.
@@ -62,13 +55,8 @@ def run_checks(
         yield _promotion(plan, promoted, runs, target.clock.now(), line)
     if every is not None:
         yield from _rotation(plan, target, runs, every)
-    pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="check")
-    try:
-        made = [pool.submit(_run_check, planned, plan, target, progressed, should_stop) for planned in plan.checks]
-        for check in made:
-            yield check.result()
-    finally:
-        pool.shutdown(cancel_futures=True)
+    for planned in plan.checks:
+        yield _run_check(planned, plan, target, progressed, should_stop)
 
 
 def _run_check(

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from threading import RLock
 from typing import TYPE_CHECKING, Any
 
 from deployguard.clock import Clock
@@ -78,7 +77,7 @@ def target_of(target: Target, planned: PlannedStep, env: Mapping[str, str | Secr
         application = replace(application, env={**application.env, **env})
     if own is not None:  # the environment's replicas copy another database
         target = replace(target, database_url=own, replicas=(), own=True)
-    return replace(target, application_parts=application, remembered={}, asking=RLock())
+    return replace(target, application_parts=application, remembered={})
 
 
 def addresses_of(plan: Plan, target: Target) -> list[Secret]:

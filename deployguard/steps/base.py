@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from threading import RLock
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
@@ -150,8 +149,6 @@ class Target:
     application_parts: "Application | None" = None
     remembered: dict[str, Any] = field(default_factory=dict, compare=False)
     """What the application said; forgotten before each step that may change its code or packages."""
-    asking: RLock = field(default_factory=RLock, compare=False, repr=False)
-    """Held by whoever asks it for what is remembered then."""
     elsewhere: Mapping[str, Secrets] = field(default_factory=dict)
     replicas: tuple[str | Secret, ...] = ()
     databases: Mapping[str, str | Secret] = field(default_factory=dict)
@@ -297,14 +294,13 @@ class Context:
 
     def discover(self) -> "Discovery":
         """The application's encrypted columns, as it said when it was last asked since a step may have changed it."""
-        with self.target.asking:  # checks are made side by side: the first asks, the others wait for its answer
-            if "discovery" not in self.target.remembered:
-                application = self.target.application
-                from deployguard.rows.discover import discover
+        if "discovery" not in self.target.remembered:
+            application = self.target.application
+            from deployguard.rows.discover import discover
 
-                if "discovery" not in self.target.remembered:  # a step with a database of its own has asked by now
-                    self.target.remembered["discovery"] = discover(application)
-            found: Discovery = self.target.remembered["discovery"]
+            if "discovery" not in self.target.remembered:  # a step with a database of its own has asked by now
+                self.target.remembered["discovery"] = discover(application)
+        found: Discovery = self.target.remembered["discovery"]
         return found
 
 
