@@ -16,7 +16,7 @@ from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, Generic, Protocol, Self, TypeVar
+from typing import Generic, Protocol, Self, TypeVar
 
 from deployguard.databases import connect
 from deployguard.databases.base import Database
@@ -85,15 +85,6 @@ class Hands(Protocol):
         """After one of them has died: others in the place of all."""
 
 
-class _InTurn(Executor):
-    """Does the work when it is given."""
-
-    def submit(self, work: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:  # noqa: ANN401 - as Executor
-        done: Future[Any] = Future()
-        done.set_result(work(*args, **kwargs))
-        return done
-
-
 class Alone:
     """This process does everything, batch by batch, over the connection that it has."""
 
@@ -108,8 +99,10 @@ class Alone:
         return self
 
     def do(self, work: Work[State], state: State) -> Future[Slice[State]]:
-        """Do one slice."""
-        return _InTurn().submit(work, self._desk, state, self.seconds)
+        """Do one slice, before anybody asks for it."""
+        done: Future[Slice[State]] = Future()
+        done.set_result(work(self._desk, state, self.seconds))
+        return done
 
     def replace(self) -> None:
         """It does not come back from being dead."""

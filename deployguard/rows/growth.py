@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from deployguard.databases.base import Database
 from deployguard.databases.measure import bytes_of
-from deployguard.keys.keyring import has_token_form, token_length
+from deployguard.keys.tokens import token_forms, token_length
 from deployguard.rows.spread import spread
 
 _READ = 100_000
@@ -49,7 +49,8 @@ def growth(database: Database, columns: Sequence[tuple[str, str]]) -> Growth:
         plain = added = seen = 0
         for page in looked.pages(_READ):
             seen += len(page)
-            sizes = [len(v) for row in page for v in row.values if v and not has_token_form(v)]
+            held = [value for row in page for value in row.values if value]
+            sizes = [len(v) for v, form in zip(held, token_forms(held), strict=True) if form is None]
             plain += len(sizes)
             added += sum(token_length(size) - size for size in sizes)
         total = max(looked.total, seen) if seen >= _READ else seen

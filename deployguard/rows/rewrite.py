@@ -55,7 +55,8 @@ def encrypt(
         StepFailed: such a value came during the run; nothing of its batch is kept.
         LeaseLost: a later run holds the environment; nothing of the batch is kept.
     """
-    works = (some or Only()).of(tables_of(database, columns))
+    some = some or Only()
+    works = some.of(tables_of(database, columns))
     crew = crew or Alone(Desk(database, keyring))
     found = verify(database, columns, keyring, pulse=pulse, crew=crew, some=some, suspects=True)
     if bad := found.of("too wide", "unknown", "foreign"):
@@ -66,7 +67,7 @@ def encrypt(
     database.claim(fence)
     job = partial(
         Job, "encrypt", _encryption, operation=operation, fence=fence, since=since, batch=batch or BatchSize(),
-        limit=_limit(some),
+        limit=some.limit,
     )  # fmt: skip
     return [Passes(database, crew, job(work), pulse).until_clean() for work in works]
 
@@ -130,10 +131,11 @@ def decrypt(
         StepFailed: a plaintext cannot be stored; nothing of its batch is kept.
         LeaseLost: a later run holds the environment; nothing of the batch is kept.
     """
-    works = (some or Only()).of(tables_of(database, columns))
+    some = some or Only()
+    works = some.of(tables_of(database, columns))
     crew = crew or Alone(Desk(database, keyring))
     database.claim(fence)
-    limit = None if undo_of else _limit(some)
+    limit = None if undo_of else some.limit
     job = partial(
         Job, "decrypt", _decryption, operation=operation, fence=fence, since=since, undo_of=undo_of,
         batch=batch or BatchSize(), limit=limit,
@@ -218,7 +220,8 @@ def rotate(
         Refused: a column's field reads only one key; nothing was written.
         LeaseLost: a later run holds the environment; nothing of the batch is kept.
     """
-    works = (some or Only()).of(tables_of(database, columns))
+    some = some or Only()
+    works = some.of(tables_of(database, columns))
     crew = crew or Alone(Desk(database, keyring))
     if alone := [f"{c.table}.{c.column}" for c in columns if not c.rotates]:
         raise Refused(
@@ -227,7 +230,7 @@ def rotate(
         )
     database.claim(fence)
     job = partial(
-        Job, "rotate", _rotation, operation=operation, fence=fence, batch=batch or BatchSize(), limit=_limit(some)
+        Job, "rotate", _rotation, operation=operation, fence=fence, batch=batch or BatchSize(), limit=some.limit
     )
     return [Passes(database, crew, job(work), pulse).until_clean() for work in works]
 
@@ -244,7 +247,3 @@ def _rotated(values: Values, keyring: Keyring) -> Values:
 
 def _digest(token: bytes) -> bytes:
     return hashlib.sha256(token).digest()
-
-
-def _limit(some: Only | None) -> int | None:
-    return some.limit if some else None

@@ -1,10 +1,10 @@
 """What the encryption steps share: the application's columns, its database and keys, and how counts are told."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
@@ -32,7 +32,11 @@ from deployguard.steps.base import JSON, Context, Outcome, Progress, Step, Targe
 
 
 class Rewriting(Step):
-    """What the kinds that rewrite rows can be told about the way they do it."""
+    """What the kinds that rewrite rows have in common, and can be told about the way they do it."""
+
+    idempotent: ClassVar[bool] = True
+    keeps_code: ClassVar[bool] = True
+    undone_by_restore: ClassVar[bool] = True
 
     batch: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
     """Rows of one transaction; `auto`: as many as take about as long as `pace`."""
@@ -77,6 +81,41 @@ class Rewriting(Step):
     def limits(self) -> Limits:
         """What others must not be pushed to."""
         return Limits(self.max_lag, self.max_waiting, self.max_load, self.min_free)
+
+    def capture(self, context: Context) -> JSON:
+        """The columns, as the application declares them now: when the undo comes last, that code may be gone."""
+        return remembered(context.discover().fields)
+
+    def carry_out(
+        self,
+        context: Context,
+        rewrite: Callable[..., list[Rewritten]],
+        verb: str,
+        *,
+        stage: str = "",
+        keys: Sequence[Secret] = (),
+    ) -> Outcome:
+        """Rewrite the columns on record until a whole pass finds nothing to do.
+
+        Args:
+            context: of the step.
+            rewrite: one of `rows.rewrite`, with what only it takes already given.
+            verb: what it has done, for people.
+            stage: tells this work from other work of the same step; the same one goes on after a crash.
+            keys: newest first; by default the environment's.
+        """
+        begun = context.target.clock.monotonic()
+        with work(context, columns=recalled(context.before), how=self, keys=keys) as w:
+            done = rewrite(
+                w.database, w.columns, w.keyring, operation=operation_of(context, stage), fence=context.fence,
+                pulse=w.pulse, crew=w.crew, batch=self.size(), some=self.some(),
+            )  # fmt: skip
+        return rewritten(verb, done, context.target.clock.monotonic() - begun)
+
+
+def operation_of(context: Context, stage: str = "") -> str:
+    """The name that a step's work on rows goes by in the target."""
+    return "/".join(filter(None, (context.run, context.step, stage)))
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,12 @@
 """`encryption.encrypt`: every plaintext of the encrypted columns becomes a token, and back."""
 
 from contextlib import closing
+from functools import partial
 from typing import ClassVar
 
 from deployguard.rows.rewrite import decrypt, encrypt
-from deployguard.steps.base import JSON, Context, Outcome, Preview
-from deployguard.steps.encryption import Rewriting, locked, recalled, remembered, rewritten, work
+from deployguard.steps.base import Context, Outcome, Preview
+from deployguard.steps.encryption import Rewriting, locked, operation_of
 from deployguard.steps.encryption_plan import foreseen
 
 
@@ -17,28 +18,15 @@ class EncryptionEncrypt(Rewriting):
     """
 
     uses: ClassVar[str] = "encryption.encrypt"
-    idempotent: ClassVar[bool] = True
-    keeps_code: ClassVar[bool] = True
-    undone_by_restore: ClassVar[bool] = True
     example: ClassVar[str] = "- id: encrypt\n  uses: encryption.encrypt\n  retry: { attempts: 5 }"
 
     def preview(self, context: Context) -> Preview:
         """How many values, bytes and seconds."""
         return foreseen(context, self.some())
 
-    def capture(self, context: Context) -> JSON:
-        """The columns: when the undo comes last, the code that declares them is gone."""
-        return remembered(context.discover().fields)
-
     def execute(self, context: Context) -> Outcome:
         """Rewrite until a whole pass finds nothing to do."""
-        begun = context.target.clock.monotonic()
-        with work(context, columns=recalled(context.before), how=self) as w:
-            done = encrypt(
-                w.database, w.columns, w.keyring, operation=_name(context), fence=context.fence, pulse=w.pulse,
-                since=context.began, crew=w.crew, batch=self.size(), some=self.some(),
-            )  # fmt: skip
-        return rewritten("encrypted", done, context.target.clock.monotonic() - begun)
+        return self.carry_out(context, partial(encrypt, since=context.began), "encrypted")
 
     def obstacle(self, context: Context) -> str:
         """Whether the keys are there and open what stands in the columns."""
@@ -58,15 +46,5 @@ class EncryptionEncrypt(Rewriting):
         return outcome
 
     def _back(self, context: Context, stage: str) -> Outcome:
-        begun = context.target.clock.monotonic()
-        with work(context, columns=recalled(context.before), how=self) as w:
-            done = decrypt(
-                w.database, w.columns, w.keyring, operation=f"{_name(context)}/{stage}", fence=context.fence,
-                pulse=w.pulse, undo_of=_name(context), since=context.began, crew=w.crew, batch=self.size(),
-                some=self.some(),
-            )  # fmt: skip
-        return rewritten("decrypted", done, context.target.clock.monotonic() - begun)
-
-
-def _name(context: Context) -> str:
-    return f"{context.run}/{context.step}"
+        back = partial(decrypt, undo_of=operation_of(context), since=context.began)
+        return self.carry_out(context, back, "decrypted", stage=stage)

@@ -37,9 +37,7 @@ class EncryptionPlan(Check):
 
     def execute(self, context: Context) -> Outcome:
         """Read every row and count."""
-        with work(context) as w:
-            found = verify(w.database, w.columns, w.keyring, pulse=w.pulse, crew=w.crew)
-            seconds, told = _seconds(found, w.keyring), _Told(outlook(w.database, found.columns), window(w.columns))
+        found, seconds, told = _read(context)
         bad = described(found, "too wide", "unknown", "foreign", "nested")
         return Outcome(
             "; ".join(bad or [_summary(found, seconds), *told.lines()]),
@@ -81,9 +79,7 @@ def foreseen(context: Context, some: Only | None = None) -> Preview:
     """What encrypting would do, as a preview; unknown while the application encrypts nothing."""
     if not context.discover().fields:
         return Preview("unknown", "which columns are encrypted is said by code that is not there yet")
-    with work(context) as w:
-        found = verify(w.database, w.columns, w.keyring, pulse=w.pulse, crew=w.crew, some=some)
-        seconds, told = _seconds(found, w.keyring), _Told(outlook(w.database, found.columns), window(w.columns))
+    found, seconds, told = _read(context, some)
     values = to_encrypt(found.columns)
     return Preview(
         "would run" if values else "already done",
@@ -91,6 +87,13 @@ def foreseen(context: Context, some: Only | None = None) -> Preview:
         bytes=_growth(found.columns), seconds=round(seconds, 1),
         evidence={"columns": counts(found.columns), **told.evidence()},
     )  # fmt: skip
+
+
+def _read(context: Context, some: Only | None = None) -> tuple[Verification, float, _Told]:
+    """What stands in the rows, the seconds that encrypting it takes, and what that means for others."""
+    with work(context) as w:
+        found = verify(w.database, w.columns, w.keyring, pulse=w.pulse, crew=w.crew, some=some)
+        return found, _seconds(found, w.keyring), _Told(outlook(w.database, found.columns), window(w.columns))
 
 
 def _summary(found: Verification, seconds: float) -> str:

@@ -1,14 +1,12 @@
 """`encryption.rotate`: every token under the newest key, and back under the one before."""
 
-from collections.abc import Sequence
 from typing import ClassVar
 
 from deployguard.errors import Refused
 from deployguard.rows.rewrite import rotate
 from deployguard.rows.verify import verify
-from deployguard.secret import Secret
-from deployguard.steps.base import JSON, Context, Outcome, Preview
-from deployguard.steps.encryption import Rewriting, counts, locked, recalled, remembered, rewritten, work
+from deployguard.steps.base import Context, Outcome, Preview
+from deployguard.steps.encryption import Rewriting, counts, locked, work
 
 
 class EncryptionRotate(Rewriting):
@@ -20,9 +18,6 @@ class EncryptionRotate(Rewriting):
     """
 
     uses: ClassVar[str] = "encryption.rotate"
-    idempotent: ClassVar[bool] = True
-    keeps_code: ClassVar[bool] = True
-    undone_by_restore: ClassVar[bool] = True
     example: ClassVar[str] = "- id: rotate\n  uses: encryption.rotate"
 
     def preview(self, context: Context) -> Preview:
@@ -36,13 +31,9 @@ class EncryptionRotate(Rewriting):
             rows=older, evidence={"columns": counts(found.columns)},
         )  # fmt: skip
 
-    def capture(self, context: Context) -> JSON:
-        """The columns, as the application declares them now."""
-        return remembered(context.discover().fields)
-
     def execute(self, context: Context) -> Outcome:
         """Rewrite until a whole pass finds no token of an older key."""
-        return self._under(context, (), "do", "renewed")
+        return self.carry_out(context, rotate, "renewed", stage="do")
 
     def obstacle(self, context: Context) -> str:
         """Whether the keys are there and open what stands in the columns."""
@@ -57,13 +48,5 @@ class EncryptionRotate(Rewriting):
                 "there is only one key, so there is none to go back to",
                 hint="Add the former key to encryption: keys: and run 'deployguard rollback' again.",
             )
-        return self._under(context, (*older, newest), "undo", "put back under the former key")
-
-    def _under(self, context: Context, keys: Sequence[Secret], stage: str, verb: str) -> Outcome:
-        begun = context.target.clock.monotonic()
-        with work(context, columns=recalled(context.before), how=self, keys=keys) as w:
-            done = rotate(
-                w.database, w.columns, w.keyring, operation=f"{context.run}/{context.step}/{stage}",
-                fence=context.fence, pulse=w.pulse, crew=w.crew, batch=self.size(), some=self.some(),
-            )  # fmt: skip
-        return rewritten(verb, done, context.target.clock.monotonic() - begun)
+        keys = (*older, newest)
+        return self.carry_out(context, rotate, "put back under the former key", stage="undo", keys=keys)
