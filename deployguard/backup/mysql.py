@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar, cast
+from typing import Any, BinaryIO, cast
 
 import pymysql
 from pymysql.converters import encoders
@@ -26,12 +26,10 @@ from deployguard.backup.mysql_facts import (
 )
 from deployguard.backup.mysql_stream import Resumed, WithoutEvents, until_begun
 from deployguard.backup.naming import fitting
-from deployguard.backup.room import Need
-from deployguard.databases.base import PREFIX, Identity
+from deployguard.backup.server import ServerProduct
+from deployguard.databases.base import PREFIX
 from deployguard.databases.mysql import Mysql as Database
-from deployguard.databases.mysql_errors import explained
-from deployguard.databases.server_disk import Room, room_of
-from deployguard.databases.url import DatabaseUrl
+from deployguard.databases.mysql_errors import explaining
 from deployguard.errors import Refused
 
 _LOCK_WAIT = 10
@@ -46,39 +44,13 @@ _DUMP = (
 
 
 @dataclass(frozen=True)
-class MysqlProduct:
-    """One database of a MariaDB or MySQL server.
+class MysqlProduct(ServerProduct):
+    """One database of a MariaDB or MySQL server."""
 
-    Attributes:
-        deadline: seconds that dumping or restoring may take.
-    """
-
-    where: DatabaseUrl
-    deadline: float = 600.0
     dump_name: str = "database.sql"
-    snapshot_is_copy: ClassVar[bool] = False
 
-    def identity(self) -> Identity:
-        """Which database it is."""
-        database = Database(self.where, read_only=True)
-        try:
-            return database.identity()
-        finally:
-            database.close()
-
-    def size(self) -> int:
-        """Bytes that it takes up on the server."""
-        with closing(Database(self.where, read_only=True)) as database:
-            return database.size()
-
-    def room(self, folder: Path) -> Room | None:  # noqa: ARG002 - copies are databases of the same server
-        """What the server's disk has left."""
-        with closing(Database(self.where, read_only=True)) as database:
-            return room_of(database, self.where.host)
-
-    def swap_needs(self, size: int) -> list[Need]:  # noqa: ARG002 - it is a change of names
-        """Nothing."""
-        return []
+    def _database(self) -> Database:
+        return Database(self.where, read_only=True)
 
     def client_version(self) -> str:
         """Of the dump program."""
@@ -102,7 +74,7 @@ class MysqlProduct:
             "unix_socket": where.options.get("unix_socket"),
             **{key: value for key, value in where.options.items() if key.startswith("ssl_")},
         }  # fmt: skip
-        with explaining(where):
+        with explaining(where.shown):
             opened = pymysql.connect(
                 charset="utf8mb4", autocommit=True, connect_timeout=10, use_unicode=False, conv=dict(encoders), **given
             )
@@ -183,15 +155,6 @@ class MysqlProduct:
                 ) from None
 
 
-@contextmanager
-def explaining(where: DatabaseUrl) -> Iterator[None]:
-    """Turn what the driver raises into words that quote no row."""
-    try:
-        yield
-    except pymysql.Error as error:
-        raise explained(error, where.shown) from None
-
-
 @dataclass(frozen=True)
 class MysqlSnapshot:
     """The dump under way, and what was counted in the same moment."""
@@ -205,7 +168,7 @@ class MysqlSnapshot:
     def facts(self, pulse: Pulse) -> Facts:
         """What our own snapshot of the same moment holds."""
         where = self._product.where
-        with explaining(where):
+        with explaining(where.shown):
             return facts_of(self._counting, where.database, self._key, pulse)
 
     def give_up(self) -> None:

@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar
+from typing import Any, BinaryIO
 
 import psycopg
 from psycopg import sql
@@ -20,12 +20,10 @@ from deployguard.backup.base import Facts, Loss, Pulse, Source
 from deployguard.backup.naming import fitting
 from deployguard.backup.postgres_facts import Connection, facts_of, loss_between, prepare
 from deployguard.backup.postgres_place import carry_fence, create_like, swap
-from deployguard.backup.room import Need
-from deployguard.databases.base import PREFIX, Identity
+from deployguard.backup.server import ServerProduct
+from deployguard.databases.base import PREFIX
 from deployguard.databases.postgres import Postgres as Database
-from deployguard.databases.postgres_errors import explained
-from deployguard.databases.server_disk import Room, room_of
-from deployguard.databases.url import DatabaseUrl
+from deployguard.databases.postgres_errors import explaining
 from deployguard.errors import Refused, StepFailed
 
 _FOLDERS = "/usr/lib/postgresql/*/bin"
@@ -36,39 +34,13 @@ _MARK = "a scratch copy of deployguard; it may be removed"
 
 
 @dataclass(frozen=True)
-class PostgresProduct:
-    """One database of a PostgreSQL server.
+class PostgresProduct(ServerProduct):
+    """One database of a PostgreSQL server."""
 
-    Attributes:
-        deadline: seconds that dumping or restoring may take.
-    """
-
-    where: DatabaseUrl
-    deadline: float = 600.0
     dump_name: str = "database.pgdump"
-    snapshot_is_copy: ClassVar[bool] = False
 
-    def identity(self) -> Identity:
-        """Which database it is."""
-        database = Database(self.where, read_only=True)
-        try:
-            return database.identity()
-        finally:
-            database.close()
-
-    def size(self) -> int:
-        """Bytes that it takes up on the server."""
-        with closing(Database(self.where, read_only=True)) as database:
-            return database.size()
-
-    def room(self, folder: Path) -> Room | None:  # noqa: ARG002 - copies are databases of the same server
-        """What the server's disk has left."""
-        with closing(Database(self.where, read_only=True)) as database:
-            return room_of(database, self.where.host)
-
-    def swap_needs(self, size: int) -> list[Need]:  # noqa: ARG002 - it is a change of names
-        """Nothing."""
-        return []
+    def _database(self) -> Database:
+        return Database(self.where, read_only=True)
 
     def client_version(self) -> str:
         """Of pg_dump."""
@@ -85,7 +57,7 @@ class PostgresProduct:
     def connection(self, database: str | None = None) -> Iterator[Connection]:
         """A session of our own."""
         connect = partial(psycopg.connect, autocommit=True, prepare_threshold=None)
-        with explaining(self.where), closing(connect(self._conninfo(database))) as opened:
+        with explaining(self.where.shown), closing(connect(self._conninfo(database))) as opened:
             prepare(opened)
             yield opened
 
@@ -163,15 +135,6 @@ class PostgresProduct:
             connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(scratch)))
 
 
-@contextmanager
-def explaining(where: DatabaseUrl) -> Iterator[None]:
-    """Turn what the driver raises into words that quote no row."""
-    try:
-        yield
-    except psycopg.Error as error:
-        raise explained(error, where.shown) from None
-
-
 @dataclass(frozen=True)
 class PostgresSnapshot:
     """A snapshot while its transaction is open."""
@@ -186,7 +149,7 @@ class PostgresSnapshot:
 
     def facts(self, pulse: Pulse) -> Facts:
         """What it holds, in the transaction that the snapshot was exported from."""
-        with explaining(self._product.where):
+        with explaining(self._product.where.shown):
             return facts_of(self._connection, self._key, pulse)
 
     def give_up(self) -> None:

@@ -43,11 +43,8 @@ class SqliteProduct:
 
     def identity(self) -> Identity:
         """Which database it is."""
-        database = Database(self.path, read_only=True)
-        try:
+        with closing(Database(self.path, read_only=True)) as database:
             return database.identity()
-        finally:
-            database.close()
 
     def size(self) -> int:
         """Bytes of the file and of its write-ahead log."""

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
 from deployguard.databases.residue import Residue
@@ -205,6 +206,9 @@ class Database(Protocol):
 
     def size(self) -> int:
         """Bytes on disk."""
+
+    def folder(self) -> Path | None:
+        """Where it keeps its files, as it says itself; None where this user may not know."""
 
     def number(self, query: str) -> float:
         """The one number that a query gives."""

@@ -5,8 +5,9 @@ dev.mysql.com/doc/refman/8.4/en: information-schema, innodb-locking-reads.
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pymysql
@@ -15,7 +16,6 @@ from pymysql.cursors import DictCursor, SSCursor
 
 from deployguard.databases.base import (
     PREFIX,
-    Checkpoint,
     Condition,
     Identity,
     Key,
@@ -27,10 +27,11 @@ from deployguard.databases.base import (
     within,
 )  # fmt: skip
 from deployguard.databases.mysql_catalog import TableTypes, read_shape, read_tables, read_types
-from deployguard.databases.mysql_errors import explained
+from deployguard.databases.mysql_errors import explaining
 from deployguard.databases.mysql_residue import MysqlResidue
 from deployguard.databases.mysql_swap import MysqlBatch, kept_id, name
-from deployguard.databases.state import CHECKPOINT, TABLES, checkpoint_of, dump_key, only_number, require_fence
+from deployguard.databases.server import ServerState
+from deployguard.databases.state import TABLES, dump_key, only_number, require_fence
 from deployguard.databases.url import DatabaseUrl
 from deployguard.errors import Refused
 
@@ -59,7 +60,7 @@ _STATE = (
 _KIND = " ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin"
 
 
-class Mysql:
+class Mysql(ServerState):
     """A database of a MariaDB or MySQL server."""
 
     def __init__(self, where: DatabaseUrl, *, read_only: bool) -> None:
@@ -119,12 +120,8 @@ class Mysql:
             self._connection = self._open()
         return self._connection
 
-    @contextmanager
-    def _explaining(self) -> Iterator[None]:
-        try:
-            yield
-        except pymysql.Error as error:
-            raise explained(error, self._where.shown) from None
+    def _explaining(self) -> AbstractContextManager[None]:
+        return explaining(self._where.shown)
 
     def _all(self, query: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         with self._explaining(), self._live().cursor() as cursor:
@@ -160,6 +157,10 @@ class Mysql:
             " WHERE table_schema = DATABASE()"
         )
         return int(found[0][0] or 0)
+
+    def folder(self) -> Path:
+        """The server's data folder."""
+        return Path(str(self._all("SELECT @@datadir")[0][0]))
 
     def number(self, query: str) -> float:
         """The one number that a query gives; it can change nothing."""
@@ -292,11 +293,6 @@ class Mysql:
         )
         return bool(found)
 
-    def fence(self) -> int:
-        """The highest fencing token that was ever claimed here."""
-        found = self._all(f"SELECT fence FROM {PREFIX}fence") if self._has_state() else []
-        return int(found[0][0]) if found else 0
-
     def claim(self, fence: int) -> None:
         """Shut out every lower fencing token; waits for a batch of its holder to end."""
         if not self._has_state():
@@ -321,27 +317,6 @@ class Mysql:
             require_fence(found[0][0] if found else None, fence, self._where.shown)
             yield MysqlBatch(connection, self._types_of, self.rows, packet=self._packet, mariadb=self._is_mariadb)
 
-    def checkpoints(self, operation: str, table: str) -> list[Checkpoint]:
-        """Where an operation stands, range by range."""
-        return self._checkpoints("operation = %s AND name = %s ORDER BY shard", (operation, table))
-
-    def checkpoint(self, operation: str, table: str, shard: int) -> Checkpoint | None:
-        """Where it stands in one of them."""
-        found = self._checkpoints("operation = %s AND name = %s AND shard = %s", (operation, table, shard))
-        return found[0] if found else None
-
-    def _checkpoints(self, where: str, values: tuple[Value, ...]) -> list[Checkpoint]:
-        if not self._has_state():
-            return []
-        return [
-            checkpoint_of(f) for f in self._all(f"SELECT {CHECKPOINT} FROM {PREFIX}checkpoint WHERE {where}", values)
-        ]
-
-    def keeps(self, operation: str, table: str) -> bool:
-        """Whether there are values that the undo must leave."""
-        query = f"SELECT 1 FROM {PREFIX}kept WHERE operation = %s AND name = %s LIMIT 1"
-        return self._has_state() and bool(self._all(query, (operation, table)))
-
     def kept(self, operation: str, table: RowTable, keys: Sequence[Key]) -> dict[tuple[str, Key], bytes]:
         """Those of some rows."""
         found: dict[tuple[str, Key], bytes] = {}
@@ -352,19 +327,13 @@ class Mysql:
             found |= {(column, known[key]): digest for column, key, digest in self._all(query, ids)}
         return found
 
-    def operations(self) -> set[str]:
-        """Names of the operations that have a checkpoint here."""
-        if not self._has_state():
-            return set()
-        return {str(name) for (name,) in self._all(f"SELECT DISTINCT operation FROM {PREFIX}checkpoint")}
-
     def forget(self) -> None:
         """Remove everything that deployguard keeps in this database."""
         self._all(f"DROP TABLE IF EXISTS {', '.join(PREFIX + table for table in reversed(TABLES))}")
 
     def residue(self) -> MysqlResidue:
         """Free pages, undo, redo and binary logs."""
-        return MysqlResidue(self._all, self._unbounded)
+        return MysqlResidue(self._all, self._unbounded, self.folder)
 
     def _unbounded(self, query: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """A command that takes as long as the table is large, over a connection that waits for it."""

@@ -1,10 +1,11 @@
 """What the information schema of MariaDB and MySQL says of a table."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from deployguard.databases.base import PREFIX, ColumnShape, TableShape
+from deployguard.databases.server import Ask
 from deployguard.errors import Refused
 
 _INTEGERS = {"tinyint", "smallint", "mediumint", "int", "bigint"}
@@ -14,13 +15,6 @@ _TEXTS = {"varchar", "tinytext", "text", "mediumtext", "longtext"}
 _CASTS = {"datetime": "DATETIME(6)", "timestamp": "DATETIME(6)", "date": "DATE", "time": "TIME(6)", "uuid": "UUID"}
 # whose text becomes UTF-8 and back without a difference in any byte
 _CHARSETS = {"utf8mb4", "utf8mb3", "utf8", "latin1", "ascii"}
-
-
-class Ask(Protocol):
-    """What runs a query."""
-
-    def __call__(self, query: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
-        """The rows that it gives."""
 
 
 @dataclass(frozen=True)

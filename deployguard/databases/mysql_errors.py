@@ -1,5 +1,8 @@
 """Errors of MariaDB and MySQL in words that quote no row. Source: mariadb.com/kb/en/mariadb-error-code-reference."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import pymysql
 
 from deployguard.errors import ConnectionLost, DeployguardError, Refused, StepFailed
@@ -11,6 +14,15 @@ _READ_ONLY = {1290, 1792, 1836}
 _NO_ROOM = {1021, 1114, 1041, 1037, 1038}
 _TOO_LONG = {1265, 1406}
 _NOT_KEPT = "nothing of the last batch was kept."
+
+
+@contextmanager
+def explaining(where: str) -> Iterator[None]:
+    """Turn what the driver raises into words that quote no row; `where` is the database, without its password."""
+    try:
+        yield
+    except pymysql.Error as error:
+        raise explained(error, where) from None
 
 
 def explained(error: pymysql.Error, where: str) -> DeployguardError:

@@ -3,27 +3,20 @@
 Sources: mariadb.com/kb: optimize-table, innodb-redo-log, binary-log; dev.mysql.com/doc/refman/8.4/en/innodb-undo-logs.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
 
 from deployguard.databases.mysql_swap import name
 from deployguard.databases.residue import SNAPSHOTS, Echo, Place, readable
+from deployguard.databases.server import Ask
 from deployguard.errors import ConnectionLost, Refused, StepFailed
-
-
-class Ask(Protocol):
-    """What runs a query."""
-
-    def __call__(self, query: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
-        """The rows that it gives."""
 
 
 class MysqlResidue:
     """Free pages, undo, redo and binary logs."""
 
-    def __init__(self, ask: Ask, command: Ask) -> None:
-        self._ask, self._command = ask, command
+    def __init__(self, ask: Ask, command: Ask, folder: Callable[[], Path]) -> None:
+        self._ask, self._command, self._folder = ask, command, folder
 
     def notice(self, table: str) -> str:
         """OPTIMIZE makes the table anew, online but for a moment at both ends."""
@@ -68,9 +61,8 @@ class MysqlResidue:
 
     def places(self, tables: list[str]) -> list[Place]:
         """Files of the tables, and what the server writes beside them."""
-        folder, schema, alone = self._ask("SELECT @@datadir, DATABASE(), @@innodb_file_per_table")[0]
-        data = Path(str(folder))
-        found = []
+        data, found = self._folder(), []
+        schema, alone = self._ask("SELECT DATABASE(), @@innodb_file_per_table")[0]
         for table in tables if alone else ():
             file = f"{_file(schema)}/{_file(table)}"
             found.append(readable(f"the table {table}", data, (f"{file}.ibd", f"{file}#*.ibd"), cleaned=True))

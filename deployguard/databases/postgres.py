@@ -5,8 +5,9 @@ Isolation Level", runtime-config-query, runtime-config-client, libpq-connect.
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -15,7 +16,6 @@ from psycopg.conninfo import make_conninfo
 
 from deployguard.databases.base import (
     PREFIX,
-    Checkpoint,
     Condition,
     Identity,
     Key,
@@ -27,10 +27,11 @@ from deployguard.databases.base import (
     within,
 )  # fmt: skip
 from deployguard.databases.postgres_catalog import KeyType, key_types, read_shape, read_tables
-from deployguard.databases.postgres_errors import explained
+from deployguard.databases.postgres_errors import explaining
 from deployguard.databases.postgres_residue import PostgresResidue
 from deployguard.databases.postgres_swap import PostgresBatch, name
-from deployguard.databases.state import CHECKPOINT, TABLES, checkpoint_of, dump_key, only_number, require_fence
+from deployguard.databases.server import ServerState
+from deployguard.databases.state import TABLES, dump_key, only_number, require_fence
 from deployguard.databases.url import DatabaseUrl
 from deployguard.errors import Refused
 
@@ -61,7 +62,7 @@ CREATE TABLE IF NOT EXISTS {PREFIX}kept (
 """
 
 
-class Postgres:
+class Postgres(ServerState):
     """A PostgreSQL database; the tables are those that the user's search_path finds."""
 
     def __init__(self, where: DatabaseUrl, *, read_only: bool) -> None:
@@ -131,12 +132,8 @@ class Postgres:
             self._connection = self._open()
         return self._connection
 
-    @contextmanager
-    def _explaining(self) -> Iterator[None]:
-        try:
-            yield
-        except psycopg.Error as error:
-            raise explained(error, self._where.shown) from None
+    def _explaining(self) -> AbstractContextManager[None]:
+        return explaining(self._where.shown)
 
     def _all(self, query: str, values: Sequence[object] = (), *, planned: bool = False) -> list[tuple[Any, ...]]:
         with self._explaining():
@@ -168,6 +165,11 @@ class Postgres:
     def size(self) -> int:
         """Bytes of the database's files, the write-ahead log left out."""
         return int(self._all("SELECT pg_database_size(current_database())")[0][0])
+
+    def folder(self) -> Path | None:
+        """The server's data folder, which only some users are told."""
+        allowed = self._all("SELECT pg_has_role(current_user, 'pg_read_all_settings', 'usage')")[0][0]
+        return Path(self._all("SELECT current_setting('data_directory')")[0][0]) if allowed else None
 
     def number(self, query: str) -> float:
         """The one number that a query gives; it can change nothing."""
@@ -273,11 +275,6 @@ class Postgres:
     def _has_state(self) -> bool:
         return bool(self._all(f"SELECT to_regclass('{PREFIX}fence') IS NOT NULL")[0][0])
 
-    def fence(self) -> int:
-        """The highest fencing token that was ever claimed here."""
-        found = self._all(f"SELECT fence FROM {PREFIX}fence") if self._has_state() else []
-        return int(found[0][0]) if found else 0
-
     def claim(self, fence: int) -> None:
         """Shut out every lower fencing token; waits for a batch of its holder to end."""
         with self._explaining():
@@ -307,27 +304,6 @@ class Postgres:
                 require_fence(found[0] if found else None, fence, self._where.shown)
                 yield PostgresBatch(connection, self._types)
 
-    def checkpoints(self, operation: str, table: str) -> list[Checkpoint]:
-        """Where an operation stands, range by range."""
-        return self._checkpoints("operation = %s AND name = %s ORDER BY shard", (operation, table))
-
-    def checkpoint(self, operation: str, table: str, shard: int) -> Checkpoint | None:
-        """Where it stands in one of them."""
-        found = self._checkpoints("operation = %s AND name = %s AND shard = %s", (operation, table, shard))
-        return found[0] if found else None
-
-    def _checkpoints(self, where: str, values: tuple[Value, ...]) -> list[Checkpoint]:
-        if not self._has_state():
-            return []
-        return [
-            checkpoint_of(f) for f in self._all(f"SELECT {CHECKPOINT} FROM {PREFIX}checkpoint WHERE {where}", values)
-        ]
-
-    def keeps(self, operation: str, table: str) -> bool:
-        """Whether there are values that the undo must leave."""
-        query = f"SELECT 1 FROM {PREFIX}kept WHERE operation = %s AND name = %s LIMIT 1"
-        return self._has_state() and bool(self._all(query, (operation, table)))
-
     def kept(self, operation: str, table: RowTable, keys: Sequence[Key]) -> dict[tuple[str, Key], bytes]:
         """Those of some rows."""
         known = {dump_key(key): key for key in keys}
@@ -337,12 +313,6 @@ class Postgres:
         )
         return {(column, known[key]): digest for column, key, digest in found}
 
-    def operations(self) -> set[str]:
-        """Names of the operations that have a checkpoint here."""
-        if not self._has_state():
-            return set()
-        return {str(name) for (name,) in self._all(f"SELECT DISTINCT operation FROM {PREFIX}checkpoint", ())}
-
     def forget(self) -> None:
         """Remove everything that deployguard keeps in this database."""
         with self._explaining():
@@ -350,7 +320,7 @@ class Postgres:
 
     def residue(self) -> PostgresResidue:
         """Dead rows, and the write-ahead log."""
-        return PostgresResidue(self._all, self._unbounded)
+        return PostgresResidue(self._all, self._unbounded, self.folder)
 
     def _unbounded(self, query: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """A command that takes as long as the table is large."""

@@ -1,18 +1,12 @@
 """What PostgreSQL's catalog says of a table. Sources: postgresql.org/docs/current/catalogs."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from deployguard.databases.base import PREFIX, ColumnShape, TableShape
+from deployguard.databases.server import Ask
 from deployguard.errors import Refused
-
-
-class Ask(Protocol):
-    """What runs a query."""
-
-    def __call__(self, query: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
-        """The rows that it gives."""
 
 
 @dataclass(frozen=True)

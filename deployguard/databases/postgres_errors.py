@@ -1,5 +1,8 @@
 """PostgreSQL's errors in words that quote no row. Source: postgresql.org/docs/current/errcodes-appendix."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import psycopg
 
 from deployguard.errors import ConnectionLost, DeployguardError, Refused, StepFailed
@@ -8,6 +11,15 @@ _LOCKED = {"55P03": "a lock was not given up", "40P01": "a deadlock with another
 _LOST = ("08", "57P0", "25P0")
 _TURNED_AWAY = ("password", "authentication", "pg_hba.conf", "does not exist", "connection option", "permission denied")
 _NOT_KEPT = "nothing of the last batch was kept."
+
+
+@contextmanager
+def explaining(where: str) -> Iterator[None]:
+    """Turn what the driver raises into words that quote no row; `where` is the database, without its password."""
+    try:
+        yield
+    except psycopg.Error as error:
+        raise explained(error, where) from None
 
 
 def explained(error: psycopg.Error, where: str) -> DeployguardError:

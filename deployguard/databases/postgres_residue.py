@@ -3,12 +3,12 @@
 Sources: postgresql.org/docs/current: sql-vacuum, storage-file-layout, wal-configuration, continuous-archiving.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
 
 from deployguard.databases.postgres_swap import name
 from deployguard.databases.residue import SNAPSHOTS, Echo, Place, readable
+from deployguard.databases.server import Ask
 
 _ALL_OF = """
     WITH whole AS (SELECT t.oid, t.reltoastrelid FROM pg_class t WHERE t.oid = to_regclass(quote_ident(%s)))
@@ -20,18 +20,11 @@ _ALL_OF = """
 """
 
 
-class Ask(Protocol):
-    """What runs a query."""
-
-    def __call__(self, query: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
-        """The rows that it gives."""
-
-
 class PostgresResidue:
     """Dead rows, and the write-ahead log."""
 
-    def __init__(self, ask: Ask, command: Ask) -> None:
-        self._ask, self._command = ask, command
+    def __init__(self, ask: Ask, command: Ask, folder: Callable[[], Path | None]) -> None:
+        self._ask, self._command, self._folder = ask, command, folder
 
     def notice(self, table: str) -> str:
         """VACUUM FULL takes an ACCESS EXCLUSIVE lock."""
@@ -70,10 +63,6 @@ class PostgresResidue:
             patterns = tuple(p for file in files for p in (file, f"{file}.*"))
             found.append(readable(f"the table {table}", folder, patterns, cleaned=True))
         return [*found, readable("the write-ahead log", folder, ("pg_wal/0*",), cleaned=False)]
-
-    def _folder(self) -> Path | None:
-        allowed = self._ask("SELECT pg_has_role(current_user, 'pg_read_all_settings', 'usage')")[0][0]
-        return Path(self._ask("SELECT current_setting('data_directory')")[0][0]) if allowed else None
 
     def echoes(self) -> list[Echo]:
         """The log, where it goes, and who copies it."""

@@ -145,6 +145,10 @@ class Sqlite:
         files = [self._path, Path(f"{self._path}-wal")]
         return sum(f.stat().st_size for f in files if f.exists())
 
+    def folder(self) -> Path:
+        """Where the file is."""
+        return self._path.resolve().parent
+
     def number(self, query: str) -> float:
         """The one number that a query gives; it can change nothing."""
         with self._explaining():

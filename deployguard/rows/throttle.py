@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from deployguard.databases.base import Database
 from deployguard.databases.pressure import Figure, figures
+from deployguard.databases.server_disk import Room
 from deployguard.errors import DeployguardError
 from deployguard.rows.progress import Progress, Pulse
 
@@ -42,13 +43,13 @@ class Throttle:
     Attributes:
         primary: opens the database that is written to, for reading.
         replicas: opens those that copy it, as far as they are known; a PostgreSQL primary knows its own.
-        room: bytes that are free where a database keeps its data; None where nobody can tell.
+        room: what is free where a database keeps its data; None where nobody can tell.
     """
 
     limits: Limits
     primary: Open
     replicas: Sequence[Open] = ()
-    room: Callable[[Database], int | None] = lambda _: None
+    room: Callable[[Database], Room | None] = lambda _: None
     _databases: dict[Open, Database] = field(default_factory=dict)
     _looked: float = float("-inf")
     _why: str = ""
@@ -71,10 +72,10 @@ class Throttle:
             yield f"waits: a replica is {lag:.0f} s behind"
         for number, replica in enumerate(self.replicas, 1):
             yield from self._behind(number, replica)
-        if (free := self._free()) is not None and free < self.limits.free:
-            yield f"waits: {free // 2**20} MiB are free where the database is; make room"
+        if (room := self._room()) is not None and room.free < self.limits.free:
+            yield f"waits: {room.free // 2**20} MiB are free where the database is; make room"
 
-    def _free(self) -> int | None:
+    def _room(self) -> Room | None:
         with suppress(DeployguardError, OSError):
             return self.room(self._database(self.primary))
         return None

@@ -1,6 +1,5 @@
 """`disk.space`: room for the backup, for the copies it is tried on, and for the tokens."""
 
-import shutil
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import Field
 
 from deployguard.databases.base import Database
-from deployguard.databases.server_disk import room_of
+from deployguard.databases.server_disk import room_in, room_of
 from deployguard.databases.url import parse_url
 from deployguard.errors import DeployguardError
 from deployguard.runbook.quantities import Size
@@ -61,7 +60,7 @@ class DiskSpace(Check):
 
     def execute(self, context: Context) -> Outcome:
         """Compare what is free on each disk with what is needed there."""
-        folder = _existing(context.target.home.backups)
+        folder = context.target.home.backups
         if context.target.database_url is None:
             return _outcome([_here(folder, self.at_least, "in any case")], {"database": 0}, [])
         with closing(context.target.connect(read_only=True)) as database:
@@ -91,7 +90,7 @@ class DiskSpace(Check):
         if parse_url(url).product == "sqlite":
             copies = int(size * self.factor)
             beside = Path(database.identity().database).parent
-            same = beside.stat().st_dev == folder.stat().st_dev
+            same = room_in(beside).device == room_in(folder).device
             needs = [_here(folder, max(self.at_least, copies + rows * same), self._copies(size, tokens * same))]
             return [*needs, *([] if same or not rows else [_here(beside, rows, tokens)])], notes
         # the dump comes here; the scratch copies are databases of the same server
@@ -110,7 +109,8 @@ class DiskSpace(Check):
 
 
 def _here(folder: Path, wanted: int, purpose: str) -> _Need:
-    return _Need(str(folder), shutil.disk_usage(folder).free, wanted, purpose, _HINT)
+    room = room_in(folder)
+    return _Need(room.place, room.free, wanted, purpose, _HINT)
 
 
 def _outcome(needs: list[_Need], facts: JSON, notes: list[str]) -> Outcome:
@@ -122,9 +122,3 @@ def _outcome(needs: list[_Need], facts: JSON, notes: list[str]) -> Outcome:
     summary = "; ".join([*(need.told() for need in short or needs), *notes])
     hint = " ".join(dict.fromkeys(need.hint for need in short))
     return Outcome(summary, "fail" if short else "pass", hint, evidence)
-
-
-def _existing(path: Path) -> Path:
-    while not path.exists():
-        path = path.parent
-    return path

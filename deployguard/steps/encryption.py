@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 
 from deployguard.databases import connect
 from deployguard.databases.base import Database
-from deployguard.databases.server_disk import free_for
+from deployguard.databases.server_disk import room_of
 from deployguard.databases.url import parse_url
 from deployguard.errors import DeployguardError, Refused
 from deployguard.keys.keyring import Keyring
@@ -196,7 +196,7 @@ def team(
 def _throttle(target: Target, limits: Limits) -> Throttle:
     others = [partial(connect, url, base=target.project, read_only=True) for url in target.replicas]
     host = parse_url(target.database_url).host if target.database_url is not None else ""
-    return Throttle(limits, partial(target.connect, read_only=True), others, partial(free_for, host))
+    return Throttle(limits, partial(target.connect, read_only=True), others, partial(room_of, host=host))
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import pytest
 from servers import MariaPrimary, PostgresServer
 
 from deployguard.databases import connect
-from deployguard.databases.server_disk import free_for
+from deployguard.databases.server_disk import room_of
 from deployguard.databases.url import parse_url
 from deployguard.rows import throttle as module
 from deployguard.rows.progress import Progress
@@ -181,7 +181,7 @@ def test_a_disk_that_fills_up_holds_the_work_until_somebody_makes_room(store, tm
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=left[0] if len(left) == 1 else left.pop(0)))
     opened = partial(connect, url, base=tmp_path, read_only=True)
-    held, seen = Throttle(Limits(free=100 * 2**20), opened, room=partial(free_for, parse_url(url).host)), []
+    held, seen = Throttle(Limits(free=100 * 2**20), opened, room=partial(room_of, host=parse_url(url).host)), []
 
     held.over(seen.append)(SOME)
 
