@@ -143,7 +143,6 @@ def _look(runbook: "Path", env: str | None, keys: int, *, as_json: bool, judge: 
     from deployguard.cli.console import Console, table
     from deployguard.cli.project import plan_for, read_runbook, some_environment, target_for
     from deployguard.errors import Refused
-    from deployguard.rows.discover import discover
     from deployguard.rows.verify import verify as verify_rows
     from deployguard.steps.base import Progress
     from deployguard.steps.encryption import refuse_foreign, team
@@ -152,7 +151,7 @@ def _look(runbook: "Path", env: str | None, keys: int, *, as_json: bool, judge: 
     loaded = read_runbook(runbook)
     plan = plan_for(loaded, some_environment(runbook, loaded, env))
     target = target_for(runbook, plan, make=False)
-    columns = discover(target.application).fields
+    columns = target.discover().fields
     if not columns:
         raise Refused(
             f"the application in {target.directory} encrypts no column",

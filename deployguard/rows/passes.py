@@ -158,8 +158,7 @@ class Passes:
             if done is None:
                 meter.tell()
             elif number > 1 and done.ended:
-                # of a later pass only some rows are seen: it is a range that is done
-                meter.add(-(-rows // len(shards)), done.batch)
+                meter.add_range(len(shards), done.batch)
             elif done.rows:
                 meter.add(done.rows if number == 1 else 0, done.batch)
 

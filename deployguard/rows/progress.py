@@ -42,6 +42,10 @@ class Meter:
         self.done, self._batch = self.done + rows, batch
         self.tell()
 
+    def add_range(self, ranges: int, batch: int) -> None:
+        """One of so many ranges is done: where only some of its rows are seen, it is the range that counts."""
+        self.add(-(-self._total // ranges), batch)
+
     def tell(self) -> None:
         """Say how far it is."""
         rate = self.done / max(time.monotonic() - self._begun, 1e-6)

@@ -120,11 +120,10 @@ def _read(database: Database, crew: Crew, work: Work, keys: int, pulse: Pulse) -
     def told(done: Slice[_Part] | None) -> None:
         if done is None:
             meter.tell()
-        elif work.table.sieve is not None:
-            # only some rows are seen: it is a range that is done
-            meter.add(-(-rows // len(borders)) if done.ended else 0, PAGE)
+        elif work.table.sieve is not None and done.ended:
+            meter.add_range(len(borders), PAGE)
         elif done.rows:
-            meter.add(done.rows, PAGE)
+            meter.add(done.rows if work.table.sieve is None else 0, PAGE)
 
     parts = [_Part(work, until, begin, _Tally.of(work, keys)) for begin, until in borders]
     found = carry_out(crew.hands(rows), read_slice, parts, told)

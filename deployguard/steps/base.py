@@ -172,10 +172,8 @@ class Target:
     def _require_database(self, application: "Application") -> str:
         """A step that changes another database than it was given would be the worst of all."""
         from deployguard.databases.url import parse_url
-        from deployguard.rows.discover import discover
 
-        found = self.remembered["discovery"] = discover(application)
-        standing = next((d for d in found.databases if d.alias == "default"), None)
+        standing = next((d for d in self._asked(application).databases if d.alias == "default"), None)
         wanted = parse_url(self.database_url or "")
         if standing is None or not _is_same(standing, wanted, application.directory, self.project):
             raise Refused(
@@ -183,6 +181,23 @@ class Target:
                 hint="Name the variable that it takes its database's URL from: database_in: under django:.",
             )
         return standing.name
+
+    def discover(self) -> "Discovery":
+        """The application's encrypted columns, as it said when it was last asked since a step may have changed it.
+
+        Raises:
+            Refused: as `application`, or it does not start.
+        """
+        found: Discovery | None = self.remembered.get("discovery")
+        return found or self._asked(self.application)
+
+    def _asked(self, application: "Application") -> "Discovery":
+        from deployguard.rows.discover import discover
+
+        if "discovery" not in self.remembered:
+            self.remembered["discovery"] = discover(application)
+        found: Discovery = self.remembered["discovery"]
+        return found
 
     def connect(self, *, read_only: bool = False) -> "Database":
         """A new connection to the environment's database.
@@ -293,15 +308,8 @@ class Context:
         return self.command(application.manage_command(*arguments), env=application.env)
 
     def discover(self) -> "Discovery":
-        """The application's encrypted columns, as it said when it was last asked since a step may have changed it."""
-        if "discovery" not in self.target.remembered:
-            application = self.target.application
-            from deployguard.rows.discover import discover
-
-            if "discovery" not in self.target.remembered:  # a step with a database of its own has asked by now
-                self.target.remembered["discovery"] = discover(application)
-        found: Discovery = self.target.remembered["discovery"]
-        return found
+        """What `Target.discover` says."""
+        return self.target.discover()
 
 
 class Step(BaseModel):

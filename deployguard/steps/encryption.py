@@ -16,7 +16,6 @@ from deployguard.errors import DeployguardError, Refused
 from deployguard.keys.keyring import Keyring
 from deployguard.rows.classify import classes
 from deployguard.rows.crew import Alone, Crew, Desk, Place, Team
-from deployguard.rows.discover import discover
 from deployguard.rows.only import Only, only
 from deployguard.rows.progress import BatchSize, Pulse
 from deployguard.rows.progress import Progress as RowProgress
@@ -218,6 +217,14 @@ def chosen_columns(context: Context, names: Sequence[str]) -> list[Column]:
     return [_discovered(column) for column in context.discover().fields if column.field]
 
 
+def no_columns() -> Outcome:
+    """What a check says that was given no column, and found none."""
+    return Outcome(
+        "the code that is there encrypts nothing yet, and no columns: are named",
+        status="warn", hint="Name them: columns: [app.Model.field].",
+    )  # fmt: skip
+
+
 def _named(name: str) -> Column:
     app, model, field = name.split(".")
     # as Django names a table and a column by default
@@ -318,7 +325,7 @@ def keys_needed(target: Target) -> tuple[str, ...] | None:
     """
     try:
         prints = target.keyring.fingerprints
-        columns = discover(target.application).fields if len(prints) > 1 else ()
+        columns = target.discover().fields if len(prints) > 1 else ()
         if not columns:
             return prints
         with (

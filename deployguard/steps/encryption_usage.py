@@ -10,10 +10,9 @@ from deployguard.errors import Refused
 from deployguard.source.base import Column, Use
 from deployguard.source.usage import Usage, find_uses
 from deployguard.steps.base import JSON, Check, Context, Outcome
-from deployguard.steps.encryption import chosen_columns
-from deployguard.steps.words import ModelField, Reason
+from deployguard.steps.encryption import chosen_columns, no_columns
+from deployguard.steps.words import ModelField, Reason, some_of
 
-_SHOWN = 5
 _KEPT = 200
 """Places in the report; the summary has the number of all."""
 _HINT = (
@@ -71,10 +70,7 @@ class EncryptionUsage(Check):
             raise Refused(f"{directory}: no such directory", hint="Clone the application there first.")
         columns = chosen_columns(context, self.columns)
         if not columns:
-            return Outcome(
-                "the code that is there encrypts nothing yet, and no columns: are named",
-                status="warn", hint="Name them: columns: [app.Model.field].",
-            )  # fmt: skip
+            return no_columns()
         return self._outcome(find_uses(directory, columns), columns)
 
     def _outcome(self, usage: Usage, columns: Sequence[Column]) -> Outcome:
@@ -104,5 +100,4 @@ def _summary(usage: Usage, sure: Sequence[Use], open_: Sequence[Use], columns: i
     if not told:
         allowed = f", {len(usage.uses)} places allowed" if usage.uses else ""
         return f"{usage.files} files look at none of {columns} columns in the database{allowed}"
-    more = f"; and {len(told) - _SHOWN} more" if len(told) > _SHOWN else ""
-    return "; ".join(told[:_SHOWN]) + more
+    return some_of(told)

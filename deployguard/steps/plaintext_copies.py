@@ -15,10 +15,9 @@ from deployguard.rows.copies_in_files import FileSearch
 from deployguard.rows.places import Places, places_of, session_texts
 from deployguard.runbook.quantities import Duration
 from deployguard.steps.base import Check, Context, Outcome, Target
-from deployguard.steps.encryption import chosen_columns, opened, pulse_of
-from deployguard.steps.words import ModelField, Reason
+from deployguard.steps.encryption import chosen_columns, no_columns, opened, pulse_of
+from deployguard.steps.words import SHOWN, ModelField, Reason, some_of
 
-_SHOWN = 5
 _COLUMNS = 3
 _HINT = (
     "Encrypt these places too, or empty them: what is left there undoes the encryption. Where one may stay, "
@@ -82,10 +81,7 @@ class PlaintextCopies(Check):
         target = context.target
         columns = list(dict.fromkeys((c.table, c.column) for c in chosen_columns(context, self.columns)))
         if not columns:
-            return Outcome(
-                "the code that is there encrypts nothing yet, and no columns: are named",
-                status="warn", hint="Name them: columns: [app.Model.field].",
-            )  # fmt: skip
+            return no_columns()
         until = target.clock.monotonic() + self.budget
         left = partial(_left, target, until)
         application = target.application_parts
@@ -154,11 +150,10 @@ def _model(place: str, models: Mapping[str, str]) -> str:
 
 def _summary(sources: Sequence[Source], open_: Sequence[Copy], unseen: Sequence[Unlooked], blind: Sequence[str]) -> str:
     told = [_told(copy) for copy in open_]
-    more = f"; and {len(told) - _SHOWN} more" if len(told) > _SHOWN else ""
-    parts = ["; ".join(told[:_SHOWN]) + more] if told else [f"no copy of {len(sources)} columns was found"]
+    parts = [some_of(told)] if told else [f"no copy of {len(sources)} columns was found"]
     if unseen:
-        places = ", ".join(f"{u.place} ({u.why})" for u in unseen[:_SHOWN])
-        rest = f" and {len(unseen) - _SHOWN} more" if len(unseen) > _SHOWN else ""
+        places = ", ".join(f"{u.place} ({u.why})" for u in unseen[:SHOWN])
+        rest = f" and {len(unseen) - SHOWN} more" if len(unseen) > SHOWN else ""
         parts.append(f"not looked at, or not to the end: {places}{rest}")
     if blind:
         parts.append(f"no value tells of a copy of {', '.join(blind)}: all are short, frequent or dates")

@@ -68,3 +68,13 @@ def restored_though_damaged(count, product, store, backup):
         finally:
             dump.write_bytes(whole)
     return equal
+
+
+def restored_and_nothing_else_changed(count, product, store, backup, seen):
+    """The same, on a server of which `seen` says all that must stay as it is."""
+    before = seen()
+
+    equal = restored_though_damaged(count, product, store, backup)
+
+    assert seen() == before
+    return equal

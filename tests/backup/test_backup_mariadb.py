@@ -9,7 +9,7 @@ from io import BytesIO
 
 import pymysql
 import pytest
-from damages import restored_though_damaged
+from damages import restored_and_nothing_else_changed
 from sites import at, killed
 
 from deployguard.backup.base import Loss
@@ -268,13 +268,10 @@ def test_damage_is_refused_before_anything_is_made_on_the_server(product, store,
 
 
 def _damaged_restores(count, product, store, backup, site, server):
-    before, people = databases(server), look(server, name_of(site))
+    def seen():
+        return databases(server), look(server, name_of(site))
 
-    equal = restored_though_damaged(count, product, store, backup)
-
-    assert look(server, name_of(site)) == people
-    assert databases(server) == before
-    return equal
+    return restored_and_nothing_else_changed(count, product, store, backup, seen)
 
 
 def test_damage_that_was_sealed_anew_is_found_by_the_restored_copy(product, store, backup, site, mariadb_server):

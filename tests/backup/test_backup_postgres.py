@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import psycopg
 import pytest
-from damages import restored_though_damaged
+from damages import restored_and_nothing_else_changed
 from sites import at, killed
 
 from deployguard.backup.base import Loss
@@ -276,13 +276,10 @@ def test_damage_is_refused_before_anything_is_made_on_the_server(product, store,
 
 
 def _damaged_restores(count, product, store, backup, site, server):
-    before, people = databases(server), look(server, name_of(site))
+    def seen():
+        return databases(server), look(server, name_of(site))
 
-    equal = restored_though_damaged(count, product, store, backup)
-
-    assert look(server, name_of(site)) == people
-    assert databases(server) == before
-    return equal
+    return restored_and_nothing_else_changed(count, product, store, backup, seen)
 
 
 def test_damage_that_was_sealed_anew_is_found_by_the_restored_copy(product, store, backup, site, postgres_server):
