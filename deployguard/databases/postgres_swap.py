@@ -6,12 +6,13 @@ Source: postgresql.org/docs/current/sql-copy, "Binary Format".
 import struct
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from itertools import repeat
 from typing import Any
 
 import psycopg
 from psycopg import sql
 
-from deployguard.databases.base import PREFIX, Change, Checkpoint, Kept, Key, Mark, RowTable
+from deployguard.databases.base import PREFIX, Change, Checkpoint, Kept, Key, Mark, RowTable, Value
 from deployguard.databases.postgres_catalog import KeyType
 from deployguard.databases.state import CHECKPOINT, columns_of, dump_key, refuse_unstorable
 
@@ -126,17 +127,23 @@ def _not_written(table: RowTable, columns: tuple[int, ...], types: Sequence[KeyT
 
 def _binary(types: Sequence[KeyType], group: Sequence[Change]) -> bytes:
     """Rows of key, then old and new value of each column, as COPY reads them."""
-    start = struct.pack(">h", len(types) + 2 * len(group[0].columns))
-    parts = [_HEADER]
-    for change in group:
-        parts.append(start)
-        for part, kind in zip(change.key, types, strict=True):
-            if kind.integer:
-                parts.append(_INTEGER.pack(8, part))
-            else:
-                text = str(part).encode()
-                parts += (_LENGTH.pack(len(text)), text)
-        for old, new in zip(change.old, change.new, strict=True):
-            parts += (_LENGTH.pack(len(old)), old, _LENGTH.pack(len(new)), new)
-    parts.append(_END)
-    return b"".join(parts)
+    many, fields = len(group), len(types) + 2 * len(group[0].columns)
+    columns: list[Sequence[bytes]] = [[struct.pack(">h", fields)] * many]
+    # a column at a time: the interpreter's own loops then do what a row at a time takes three times as long
+    for part, kind in zip(zip(*(change.key for change in group), strict=True), types, strict=True):
+        columns += _integers(part) if kind.integer else _texts([str(each).encode() for each in part])
+    olds, news = (zip(*values, strict=True) for values in ((c.old for c in group), (c.new for c in group)))
+    for old, new in zip(olds, news, strict=True):
+        columns += (*_texts(old), *_texts(new))
+    parts = [b""] * (len(columns) * many)
+    for number, column in enumerate(columns):
+        parts[number :: len(columns)] = column
+    return b"".join((_HEADER, *parts, _END))
+
+
+def _integers(column: Sequence[Value]) -> tuple[list[bytes]]:
+    return ([*map(_INTEGER.pack, repeat(8), column)],)
+
+
+def _texts(column: Sequence[bytes]) -> tuple[list[bytes], Sequence[bytes]]:
+    return [*map(_LENGTH.pack, map(len, column))], column

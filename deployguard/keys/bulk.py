@@ -15,12 +15,14 @@ from base64 import urlsafe_b64decode
 from binascii import Error, a2b_base64, b2a_base64
 from collections.abc import Iterable, Sequence
 from hmac import compare_digest
+from itertools import compress
+from struct import iter_unpack
 
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import CBC
 
-from deployguard.keys.tokens import EQUALS, PLAIN, ZEROS, portions
+from deployguard.keys.tokens import EQUALS, PLAIN, ZEROS, alike, portions
 from deployguard.secret import Secret
 
 _BLOCK = 16
@@ -61,22 +63,32 @@ class BulkFernet:
         Raises:
             Faulty: a token does not open to its value. None of them is to be used.
         """
-        return [token for some in portions(plaintexts) for token in self._seal(some, now)]
-
-    def _seal(self, plaintexts: Sequence[bytes], now: int) -> list[bytes]:
         head = _VERSION + now.to_bytes(8)
-        sealed = self._cipher.encryptor().update(_stream(plaintexts))
-        bodies = _bodies(sealed, plaintexts)
-        macs = self._macs(bodies, head)
-        tokens = _texts(_raw(head, bodies, macs), bodies)
-        # back from the text: the same parts again, and then each part is proven
+        return [
+            token
+            for some in portions(plaintexts)
+            for token in alike(some, _blocks, lambda values: self._seal(values, head))
+        ]
+
+    def _seal(self, plaintexts: Sequence[bytes], head: bytes) -> list[bytes]:
+        """Tokens of values that need the same number of blocks."""
+        body = _BLOCK + _BLOCK * (_blocks(plaintexts[0]) + 1)
+        bodies = _cut(self._cipher.encryptor().update(_stream(plaintexts)), f"{body}s")
+        tokens = _texts(_raw(head, bodies, self._macs(bodies, head)), _HEAD + body + _MAC)
+        self._require(tokens, plaintexts, head, body)
+        return tokens
+
+    def _require(self, tokens: Sequence[bytes], plaintexts: Sequence[bytes], head: bytes, body: int) -> None:
+        """Back from the text: each part is proven."""
+        over = -(_HEAD + body + _MAC) % 3
+        heads, bodies, macs, rest = _columns(_read(tokens), f"{_HEAD}s{body}s{_MAC}s{over}s") or ((), (), (), ())
         if (
-            _read(tokens) != _raw(head, bodies, macs)
-            or self._macs(bodies, head) != macs
-            or self._deciphered(bodies) != list(plaintexts)
+            heads.count(head) != len(plaintexts)
+            or rest.count(ZEROS[over]) != len(plaintexts)
+            or self._macs(bodies, head) != [*macs]
+            or self._deciphered(bodies) != [*plaintexts]
         ):
             raise Faulty
-        return tokens
 
     def _macs(self, bodies: Iterable[bytes], head: bytes = b"") -> list[bytes]:
         """The signature of `head` and each body."""
@@ -97,27 +109,43 @@ class BulkFernet:
         Args:
             raws: tokens out of their base64, with the form that `token_forms` looks for.
         """
-        return [plaintext for some in portions(raws) for plaintext in self._open(some)]
+        return [plaintext for some in portions(raws) for plaintext in alike(some, len, self._open)]
 
     def _open(self, raws: Sequence[bytes]) -> list[bytes | None]:
-        macs, given = self._macs([raw[:-_MAC] for raw in raws]), [raw[-_MAC:] for raw in raws]
+        """What tokens of one length hold."""
+        size, joined = len(raws[0]), b"".join(raws)
+        signed, given = _columns(joined, f"{size - _MAC}s{_MAC}s")
+        bodies, macs = _cut(joined, f"{_HEAD}x{size - _HEAD - _MAC}s{_MAC}x"), self._macs(signed)
         if compare_digest(b"".join(macs), b"".join(given)):
-            return self._deciphered([raw[_HEAD:-_MAC] for raw in raws])
-        mine = list(map(compare_digest, macs, given))
-        opened = iter(self._deciphered([raw[_HEAD:-_MAC] for raw, good in zip(raws, mine, strict=True) if good]))
+            return self._deciphered(bodies)
+        mine = [*map(compare_digest, macs, given)]
+        opened = iter(self._deciphered([*compress(bodies, mine)]))
         return [next(opened) if good else None for good in mine]
 
     def _deciphered(self, bodies: Sequence[bytes]) -> list[bytes | None]:
-        """What each IV and text after it hold; None where the padding is none."""
+        """What each IV and the text after it hold, all of one length; None where the padding is none."""
+        if not bodies:
+            return []
         # each IV is deciphered too, to 16 bytes that mean nothing and are skipped
-        stream, start, found = self._cipher.decryptor().update(b"".join(bodies)), 0, []
-        for body in bodies:
-            end = start + len(body)
-            length = stream[end - 1]
-            good = 0 < length <= _BLOCK and stream.endswith(_PADDED[length], start + _BLOCK, end)
-            found.append(stream[start + _BLOCK : end - length] if good else None)
-            start = end
-        return found
+        stream = self._cipher.decryptor().update(b"".join(bodies))
+        return [
+            text[:-last] if 0 < (last := text[-1]) <= _BLOCK and text.endswith(_PADDED[last]) else None
+            for text in _cut(stream, f"{_BLOCK}x{len(bodies[0]) - _BLOCK}s")
+        ]
+
+
+def _blocks(value: bytes) -> int:
+    return len(value) // _BLOCK
+
+
+def _cut(stream: bytes, form: str) -> list[bytes]:
+    """The one field of each piece of a stream; the form is that of `struct`."""
+    return [field for (field,) in iter_unpack(form, stream)]
+
+
+def _columns(stream: bytes, form: str) -> tuple[tuple[bytes, ...], ...]:
+    """The fields of the pieces of a stream, all first ones, all second ones, and so on; none of none."""
+    return tuple(zip(*iter_unpack(form, stream), strict=True))
 
 
 def _stream(plaintexts: Sequence[bytes]) -> bytes:
@@ -126,51 +154,33 @@ def _stream(plaintexts: Sequence[bytes]) -> bytes:
     The block before a value is the encryption of random bytes: random too, known to
     nobody before, and what CBC takes for the value's IV.
     """
-    random = os.urandom(_BLOCK * len(plaintexts))
-    return b"".join(
-        [
-            part
-            for number, plaintext in enumerate(plaintexts)
-            for part in (
-                random[number * _BLOCK : (number + 1) * _BLOCK], plaintext, _PADDING[len(plaintext) % _BLOCK],
-            )
-        ]
-    )  # fmt: skip
-
-
-def _bodies(sealed: bytes, plaintexts: Sequence[bytes]) -> list[bytes]:
-    """The IV and text of each value."""
-    start, found = 0, []
-    for plaintext in plaintexts:
-        end = start + _BLOCK + len(plaintext) // _BLOCK * _BLOCK + _BLOCK
-        found.append(sealed[start:end])
-        start = end
-    return found
+    parts = [b""] * (3 * len(plaintexts))
+    parts[0::3] = _cut(os.urandom(_BLOCK * len(plaintexts)), f"{_BLOCK}s")
+    parts[1::3] = plaintexts
+    parts[2::3] = [_PADDING[len(plaintext) % _BLOCK] for plaintext in plaintexts]
+    return b"".join(parts)
 
 
 def _raw(head: bytes, bodies: Sequence[bytes], macs: Sequence[bytes]) -> bytes:
     """All tokens' bytes, each token made a whole number of base64's groups of three."""
-    parts: list[bytes] = []
-    for body, mac in zip(bodies, macs, strict=True):
-        parts += (head, body, mac, ZEROS[-(_HEAD + _MAC + len(body)) % 3])
+    parts = [ZEROS[-(_HEAD + _MAC + len(bodies[0])) % 3]] * (4 * len(bodies))
+    parts[0::4] = [head] * len(bodies)
+    parts[1::4] = bodies
+    parts[2::4] = macs
     return b"".join(parts)
 
 
-def _read(tokens: Sequence[bytes]) -> bytes | None:
-    """What `_raw` made, out of the tokens' text; None where that is no base64."""
+def _texts(raw: bytes, size: int) -> list[bytes]:
+    """Each token's text, of so many bytes."""
+    over = -size % 3
+    texts = _cut(b2a_base64(raw, newline=False).translate(_URL), f"{(size + over) // 3 * 4 - over}s{over}x")
+    # a group that is not full ends in "=" where its zeros would stand
+    return [text + EQUALS[over] for text in texts] if over else texts
+
+
+def _read(tokens: Sequence[bytes]) -> bytes:
+    """What `_raw` made, out of the tokens' text; nothing where that is no base64."""
     try:
         return a2b_base64(b"".join(tokens).translate(PLAIN))
     except Error:
-        return None
-
-
-def _texts(raw: bytes, bodies: Sequence[bytes]) -> list[bytes]:
-    text, start, found = b2a_base64(raw, newline=False).translate(_URL), 0, []
-    for body in bodies:
-        size = _HEAD + _MAC + len(body)
-        more = -size % 3
-        end = start + (size + more) // 3 * 4
-        # a group that is not full ends in "=" where its zeros would stand
-        found.append(text[start : end - more] + EQUALS[more])
-        start = end
-    return found
+        return b""

@@ -2,8 +2,10 @@
 
 import time
 from binascii import a2b_base64
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from struct import iter_unpack
+from typing import NamedTuple, TypeVar
 
 BEGIN = "gA"
 """Of every token: the version byte 0x80 before a stamp of this age of the world."""
@@ -22,8 +24,11 @@ ZEROS = (b"", b"\0", b"\0\0")
 """By how many bytes the last group of three lacks: how it ends as text, and what `PLAIN` makes of that."""
 _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_="
 _BEGIN = BEGIN.encode()
+_OLDEST = b"\x80" + _EARLIEST.to_bytes(8)
 _DIGITS = _ALPHABET[:-1].decode()
 _AT_ONCE = 1 << 20
+
+Found = TypeVar("Found")
 
 
 def token_length(plaintext: int) -> int:
@@ -55,6 +60,26 @@ def portions(values: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
         yield values[start:]
 
 
+def alike(
+    values: Sequence[bytes], size: Callable[[bytes], int], work: Callable[[Sequence[bytes]], list[Found]]
+) -> list[Found]:
+    """What `work` finds for each value, in order; it is given those of one size at a time.
+
+    Parts that are equally long are cut and joined by the interpreter's own loops, which takes
+    a third of the time that one by one would.
+    """
+    sizes = [*map(size, values)]
+    if len({*sizes}) == 1:
+        return work(values)
+    places: defaultdict[int, list[int]] = defaultdict(list)
+    for number, each in enumerate(sizes):
+        places[each].append(number)
+    found: dict[int, Found] = {}
+    for numbers in places.values():
+        found.update(zip(numbers, work([values[number] for number in numbers]), strict=True))
+    return [found[number] for number in range(len(values))]
+
+
 def token_forms(values: Sequence[bytes]) -> list[bytes | None]:
     """Each token's bytes; None for anything that is not built like one, whatever key may open it.
 
@@ -65,35 +90,31 @@ def token_forms(values: Sequence[bytes]) -> list[bytes | None]:
 
 
 def _forms(values: Sequence[bytes]) -> list[bytes | None]:
-    likely, missing = [], 0
-    for number, value in enumerate(values):
-        if value.startswith(_BEGIN):
-            size = len(value)
-            # of the bytes that so many characters can stand for, only one number is whole blocks
-            lacks = (size // 4 * 3 - _SHORTEST) % _BLOCK
-            if not size & 3 and size >= _SHORTEST_TEXT and lacks < len(ZEROS):
-                likely.append((number, value, lacks))
-                missing += lacks
-    found: list[bytes | None] = [None] * len(values)
-    text = b"".join([value for _, value, _ in likely])
-    if text.translate(None, _ALPHABET) or text.count(b"=") != missing:
-        # nearly never: one of them spoils the text for all
-        if len(likely) > 1:
-            for number, value, _ in likely:
-                found[number] = _forms([value])[0]
-        return found
-    stream, start = a2b_base64(text.translate(PLAIN)), 0
-    earliest = b"\x80" + _EARLIEST.to_bytes(8)
-    latest = b"\x80" + int(time.time() + _AHEAD).to_bytes(8)
-    for number, value, lacks in likely:
-        end = start + len(value) // 4 * 3
-        raw = stream[start : end - lacks]
+    return alike(values, len, _forms_alike)
+
+
+def _forms_alike(values: Sequence[bytes]) -> list[bytes | None]:
+    """The forms of values of one length."""
+    size, many = len(values[0]), len(values)
+    # of the bytes that so many characters can stand for, only one number is whole blocks
+    lacks = (size // 4 * 3 - _SHORTEST) % _BLOCK
+    if size & 3 or size < _SHORTEST_TEXT or lacks >= len(ZEROS):
+        return [None] * many
+    likely = [value for value in values if value.startswith(_BEGIN)]
+    text = b"".join(likely)
+    if len(likely) == many and not text.translate(None, _ALPHABET) and text.count(b"=") == lacks * many:
+        stream = a2b_base64(text.translate(PLAIN))
+        raws, over = zip(*iter_unpack(f"{size // 4 * 3 - lacks}s{lacks}s", stream), strict=True)
+        endings = [ending for (ending,) in iter_unpack(f"{size - lacks}x{lacks}s", text)]
         # the bits that no byte uses are zero, and so is what stands for "="
-        ends = not lacks or (value.endswith(EQUALS[lacks]) and stream.endswith(ZEROS[lacks], start, end))
-        if ends and earliest <= raw[: STAMP.stop] <= latest:
-            found[number] = raw
-        start = end
-    return found
+        ends = over.count(ZEROS[lacks]) == endings.count(EQUALS[lacks]) == many
+        latest = b"\x80" + int(time.time() + _AHEAD).to_bytes(8)
+        if ends and min(raws) >= _OLDEST and max(raws)[: STAMP.stop] <= latest:
+            return [*raws]
+    if many == 1 or not likely:
+        return [None] * many
+    # nearly never: one of them spoils it for all
+    return [form for value in values for form in _forms_alike([value])]
 
 
 class Shape(NamedTuple):

@@ -254,13 +254,19 @@ class _Rewriter:
         # what is still lost is somebody's busiest row: this pass counted a change, so another follows
 
     def changes(self, rows: Sequence[Row]) -> list[Change]:
-        columns = range(len(self.job.work.columns))
-        nothing = (None,) * len(columns)
-        renewed = zip(*(self._renewed(rows, index) for index in columns), strict=True)
-        return [_change(row, new) for row, new in zip(rows, renewed, strict=True) if new != nothing]
+        whole = tuple(range(len(self.job.work.columns)))
+        nothing = (None,) * len(whole)
+        before = zip(*(row.values for row in rows), strict=True)
+        renewed = zip(*(self._renewed(rows, index, values) for index, values in enumerate(before)), strict=True)
+        return [
+            Change(row.key, whole, row.values, new) if None not in new  # type: ignore[arg-type]  # none is, so none was
+            else _change(row, new)
+            for row, new in zip(rows, renewed, strict=True)
+            if new != nothing
+        ]  # fmt: skip
 
-    def _renewed(self, rows: Sequence[Row], index: int) -> Values:
-        renewed = self.idea.renewed([row.values[index] for row in rows], index, rows)
+    def _renewed(self, rows: Sequence[Row], index: int, values: Values) -> Values:
+        renewed = self.idea.renewed(values, index, rows)
         width = widths_of(self.job.work)[index]
         longest = max((len(new) for new in renewed if new is not None), default=0)
         # no character takes less than a byte: only what may not fit is looked at one by one
@@ -288,6 +294,4 @@ class _Rewriter:
 
 def _change(row: Row, new: tuple[bytes | None, ...]) -> Change:
     at = tuple(i for i, value in enumerate(new) if value is not None)
-    if len(at) == len(new):
-        return Change(row.key, at, row.values, new)  # type: ignore[arg-type]  # none is None, so none was
     return Change(row.key, at, tuple(row.values[i] or b"" for i in at), tuple(new[i] or b"" for i in at))

@@ -154,7 +154,7 @@ def flipped(found):
     ("where", "name"),
     [
         (module, "_stream"),
-        (module, "_bodies"),
+        (module, "_cut"),
         (BulkFernet, "_macs"),
         (module, "_raw"),
         (module, "b2a_base64"),
