@@ -3,6 +3,7 @@
 import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from typing import Any
 
 import pymysql
@@ -111,10 +112,19 @@ def kept_id(operation: str, table: str, column: str, key: Key) -> bytes:
 
 
 def _literals(change: Change) -> bytes:
-    parts: list[bytes] = [b"%d" % part if isinstance(part, int) else _literal(part) for part in change.key]
-    for old, new in zip(change.old, change.new, strict=True):
-        parts += (_literal(old), _literal(new))
-    return b",".join(parts) + b")"
+    """Key, old and new values, and the bracket that ends them."""
+    values = (*change.old, *change.new)
+    text = b"".join(values)
+    if b"'" not in text and b"\\" not in text and all(type(part) is int for part in change.key):
+        # nearly every row, at a tenth of the time
+        return _plain(len(change.key), len(values)) % (*change.key, *values)
+    keys = [b"%d" % part if isinstance(part, int) else _literal(part) for part in change.key]
+    return b",".join([*keys, *map(_literal, values)]) + b")"
+
+
+@cache
+def _plain(keys: int, values: int) -> bytes:
+    return b",".join([b"%d"] * keys + [b"_binary'%b'"] * values) + b")"
 
 
 def _literal(value: object) -> bytes:
@@ -130,7 +140,7 @@ def _update(table: RowTable, columns: tuple[int, ...], types: TableTypes) -> tup
 
     The values come first and the table is looked up by its primary key, whatever the optimizer thinks of it.
     """
-    heads = [*(f"k{i}" for i in range(len(table.key))), *(f"{w}{i}" for i in range(len(columns)) for w in "on")]
+    heads = [*(f"k{i}" for i in range(len(table.key))), *(f"{w}{i}" for w in "on" for i in range(len(columns)))]
     keys = [f"t.{name(c)} = {types.keys[c].joined(f'v.k{i}')}" for i, c in enumerate(table.key)]
     same = [f"{types.bytes_of(c, f't.{name(c)}')} = v.o{i}" for i, c in enumerate(table.columns[j] for j in columns)]
     put = [f"t.{name(table.columns[c])} = CONVERT(v.n{i} USING utf8mb4)" for i, c in enumerate(columns)]
