@@ -336,7 +336,7 @@ def _worth(table: RowTable, sieve: Sieve) -> tuple[str, tuple[Value, ...]]:
     values: tuple[Value, ...] = ()
     for index, column in enumerate(map(name, table.columns)):
         stored = f"CAST({column} AS BLOB)"
-        either.append(f"typeof({column}) NOT IN ('text', 'null')")
+        either.append(f"typeof({column}) NOT IN ('{_kind(table, index)}', 'null')")
         if sieve.unlike:
             shape = f"length({stored}) >= ? AND length({stored}) % ? = ? AND {stored} REGEXP ?"
             alike = " OR ".join([shape] * len(sieve.unlike))
@@ -366,6 +366,10 @@ def _columns(table: RowTable) -> str:
     return ", ".join([*map(name, table.key), *values])
 
 
+def _kind(table: RowTable, index: int) -> str:
+    return "blob" if index in table.binary else "text"
+
+
 def _row(table: RowTable, found: tuple[Value, ...]) -> Row:
     width = len(table.key)
     if None in found[:width]:
@@ -374,5 +378,5 @@ def _row(table: RowTable, found: tuple[Value, ...]) -> Row:
             f"a row of {table.name} has NULL in its primary key", hint="Give these rows a key, or remove them."
         )
     values, types = found[width::2], found[width + 1 :: 2]
-    foreign = frozenset(i for i, kind in enumerate(types) if kind not in {"text", "null"})
+    foreign = frozenset(i for i, kind in enumerate(types) if kind not in {_kind(table, i), "null"})
     return Row(found[:width], values, foreign)  # type: ignore[arg-type]  # CAST AS BLOB gives bytes or None
