@@ -3,7 +3,7 @@
 import base64
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from deployguard.errors import Refused
@@ -30,6 +30,7 @@ class Discovery:
     Attributes:
         fields: every encrypted column once, in the order of the model registry.
         notes: what was looked at and left out, and why; one sentence each.
+        elsewhere: encrypted columns of other databases than the environment's, which no step touches.
     """
 
     fields: tuple[EncryptedColumn, ...]
@@ -39,6 +40,19 @@ class Discovery:
     time_zone: str
     databases: tuple[ApplicationDatabase, ...]
     notes: tuple[str, ...]
+    elsewhere: tuple[EncryptedColumn, ...] = ()
+
+    def within(self, is_it: Callable[[ApplicationDatabase], bool]) -> "Discovery":
+        """The same, of one database: where routers spread the models, tables of one name may stand in several.
+
+        Args:
+            is_it: whether a database of the settings is the one. Where none is, by what the settings
+                say of it, it is the default one: a server has many names.
+        """
+        mine = {each.alias for each in self.databases if is_it(each)} or {"default"}
+        fields = tuple(column for column in self.fields if column.database in mine)
+        elsewhere = tuple(column for column in self.fields if column.database not in mine)
+        return replace(self, fields=fields, elsewhere=elsewhere)
 
 
 @dataclass(frozen=True)

@@ -155,8 +155,9 @@ def work(
     """
     columns, target = tuple(columns) or context.discover().fields, context.target
     if not columns:
+        elsewhere = f" of this database, but {told}" if (told := elsewhere_told(context)) else ""
         raise Refused(
-            f"the application in {target.directory} encrypts no column",
+            f"the application in {target.directory} encrypts no column{elsewhere}",
             hint="Bring the code that encrypts, and its dependencies, before this step.",
         )
     pulse, read_only = pulse_of(context), how is None and not writes
@@ -218,6 +219,14 @@ def chosen_columns(context: Context, names: Sequence[str]) -> list[Column]:
     if context.target.application_parts is None:
         return []
     return [_discovered(column) for column in context.discover().fields if column.field]
+
+
+def elsewhere_told(context: Context) -> str:
+    """Encrypted columns of the application's other databases, in words; empty where there are none."""
+    if context.target.application_parts is None or not (found := context.discover().elsewhere):
+        return ""
+    names = ", ".join(f"{column.place} ({column.database})" for column in found)
+    return f"not looked at, since they are in another database: {names}"
 
 
 def no_columns() -> Outcome:

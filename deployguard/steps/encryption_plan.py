@@ -12,7 +12,7 @@ from deployguard.rows.verify import STRANGE, Verification, verify
 from deployguard.runbook.quantities import spell
 from deployguard.steps.base import JSON, Check, Context, Outcome, Preview
 from deployguard.steps.column_keys import key_lines, whose_keys
-from deployguard.steps.encryption import counts, described, to_encrypt, work
+from deployguard.steps.encryption import counts, described, elsewhere_told, to_encrypt, work
 
 _TRIED = 2_000
 """Values that are sealed to learn this machine's speed."""
@@ -60,6 +60,7 @@ class _Told:
     keys: tuple[str, ...]
     """Whose keys seal the columns that the runbook's do not."""
     whose: tuple[JSON, ...]
+    elsewhere: str
 
     def lines(self) -> list[str]:
         log = sum(t.log or 0 for t in self.tables)
@@ -72,6 +73,7 @@ class _Told:
         return [
             live,
             *self.keys,
+            *([self.elsewhere] if self.elsewhere else []),
             *([f"about {log / 2**20:.1f} MiB of {self.tables[0].log_name}"] if log else []),
             *([f"triggers fire for each row of {', '.join(firing)}"] if firing else []),
         ]
@@ -104,7 +106,7 @@ def _read(context: Context, some: Only | None = None) -> tuple[Verification, flo
         found = verify(w.database, w.columns, w.keyring, pulse=w.pulse, crew=w.crew, some=some)
         told = _Told(
             outlook(w.database, found.columns), window(w.columns), tuple(key_lines(w.columns)),
-            tuple(whose_keys(context.target, w.columns)),
+            tuple(whose_keys(context.target, w.columns)), elsewhere_told(context),
         )  # fmt: skip
         return found, _seconds(found, w.keyring), told
 

@@ -13,7 +13,7 @@ from deployguard.rows.tables import as_declared, tables_of
 from deployguard.rows.target import EncryptedColumn
 from deployguard.rows.verify import STRANGE, verify
 from deployguard.steps.base import Check, Context, Outcome
-from deployguard.steps.encryption import Work, counts, described, opened, work
+from deployguard.steps.encryption import Work, counts, described, elsewhere_told, opened, work
 
 _SAMPLE = 20_000
 """Rows of each table that are looked at for tokens while the application does not say where to look."""
@@ -45,6 +45,8 @@ class EncryptionReadiness(Check):
             findings = [*self._shapes(desk), *self._values(desk)]
             counted = next((f.columns for f in findings if f.columns), [])
             findings += _handshake(context, columns, desk.keyring)
+        if elsewhere := elsewhere_told(context):
+            findings.append(_Finding("warn", elsewhere, "Deploy to that database too, in an environment of its own."))
         return _outcome(findings, {"columns": counted, "fields": len(columns), "handshake": _shook(findings)})
 
     def _not_yet(self, context: Context) -> Outcome:

@@ -334,3 +334,24 @@ def test_a_backup_says_that_it_needs_the_derived_keys(small):
 
     assert len(derived) == 2
     assert set(keys_needed(target)) == {*target.keyring.fingerprints, *derived}
+
+
+def test_tokens_that_the_application_writes_behind_the_cursor_of_the_way_back_are_opened_too(small):
+    small.fill()
+    before = small.stored()
+    here, _ = encrypted(small)
+    tokens = dict(zip(COLUMNS, small.stored()[0], strict=True))
+    written = []
+
+    def write(progress):
+        if progress.done and not written:
+            written.append(
+                small.store.run(
+                    "UPDATE shop_person SET own = ?, pickled = ? WHERE id = 1", tokens["own"], tokens["pickled"]
+                )
+            )
+
+    EncryptionEncrypt().compensate(replace(here, pulse=write, began=0.0))
+
+    assert written
+    assert small.stored() == before
