@@ -23,6 +23,7 @@ SITE = {
     """,
     "site_settings.py": """
         import json, os
+        from urllib.parse import urlsplit
         SECRET_KEY = os.environ.get("SAMPLE_SECRET_KEY", "sample-only-the-derived-keys-start-from-this-text")
         SALT_KEY = os.environ.get("SALT_KEY", "salt").split(",")
         FERNET_KEYS = os.environ.get("FERNET_KEYS", "first").split(",")
@@ -30,6 +31,8 @@ SITE = {
         FIELD_ENCRYPTION_KEY = os.environ["FIELD_ENCRYPTION_KEY"].split(",")
         INSTALLED_APPS = ["shop"]
         DATABASES = {"default": json.loads(os.environ["SAMPLE_DATABASE"])}
+        if "SAMPLE_URL" in os.environ:
+            DATABASES["default"]["NAME"] = urlsplit(os.environ["SAMPLE_URL"]).path[1:]
         if "mysql" in DATABASES["default"]["ENGINE"]:
             import pymysql
             pymysql.install_as_MySQLdb()
@@ -89,6 +92,34 @@ SITE = {
             own = OwnFormat(null=True)
     """,
 }
+RUNBOOK = """\
+version: 1
+name: shop
+django:
+  python: {python}
+  env:
+    SAMPLE_DATABASE: ${{{{ env.SAMPLE_DATABASE }}}}
+    FIELD_ENCRYPTION_KEY: ${{{{ secrets.key }}}}
+secrets:
+  key: {{ from: env, name: FIELD_ENCRYPTION_KEY }}
+encryption:
+  keys: [key]
+environments:
+  production: {{ database: "{url}" }}
+preflight:
+  - uses: key.check
+  - uses: encryption.readiness
+steps:
+  - {{ id: dry-run, uses: encryption.plan }}
+  - id: rehearse
+    uses: rehearse
+    with: {{ steps: [encrypt, verify], url_in: SAMPLE_URL }}
+  - id: encrypt
+    uses: encryption.encrypt
+    rollback: {{ uses: encryption.decrypt }}
+  - {{ id: verify, uses: encryption.verify }}
+report: {{ formats: [md], to: reports/ }}
+"""
 BINARY = ("hkdf", "born", "pickled")
 COLUMNS = ("plain_key", "pbkdf2", "hkdf", "born", "pickled", "wrapped", "own")
 TEXTS = ("Zoë", "a@example.org", "gAAAA typed", "x" * 500, " ", "enc", "\\x00 backslash", "100 % 'quoted'")
@@ -127,6 +158,16 @@ class PackagesSite:
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         return done.stdout
+
+    def run(self, *arguments):
+        """A command of deployguard, with a runbook for this site beside it."""
+        runbook = self.folder / "runbook.yaml"
+        if not runbook.exists():
+            runbook.write_text(RUNBOOK.format(python=sys.executable, url=self.store.url), "utf-8")
+        return subprocess.run(
+            [sys.executable, "-m", "deployguard", *arguments], cwd=self.folder, env={**base_environment(), **self.env},
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
 
     def context(self, *, keys=("key",), secrets=None):
         app = application(self.folder, **{name: Secret(value, name=name) for name, value in self.env.items()})

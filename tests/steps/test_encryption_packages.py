@@ -1,5 +1,7 @@
 """Fields of every package, in one table, encrypted, verified, rotated and decrypted to the same bytes."""
 
+import json
+import os
 import time
 from dataclasses import replace
 
@@ -355,3 +357,35 @@ def test_tokens_that_the_application_writes_behind_the_cursor_of_the_way_back_ar
 
     assert written
     assert small.stored() == before
+
+
+def test_by_its_commands_it_is_planned_rehearsed_encrypted_verified_scanned_reported_and_rolled_back(
+    site, request, monkeypatch
+):
+    """On every product, with each package's columns in one table."""
+    if site.store.product == "postgresql":  # whose dump program must be as new as the server
+        programs = request.getfixturevalue("postgres_server").programs
+        monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    site.fill()
+    before = site.stored()
+
+    planned = site.run("plan", "--env", "production")
+    deployed = site.run("deploy", "--env", "production", "--yes")
+    assert deployed.returncode == 0, deployed.stdout + deployed.stderr
+    scanned = site.run("data", "scan", "--env", "production", "--json")
+    sealed, read = site.stored(), site.read()
+    [report] = (site.folder / "reports").glob("*.md")
+    told = report.read_text("utf-8")
+    back = site.run("rollback", "--yes")
+
+    assert planned.returncode == 0, planned.stderr
+    assert "by PBKDF2 from SECRET_KEY and SALT_KEY" in planned.stdout
+    assert "tried on a copy: every value reads the same, every byte came back" in told
+    assert "by HKDF from FERNET_KEYS" in told
+    assert scanned.returncode == 0, scanned.stderr
+    columns = {c["column"]: (c["plaintext"], c["primary"]) for c in json.loads(scanned.stdout)["columns"]}
+    assert columns == dict.fromkeys(COLUMNS, (0, len(ROWS)))
+    assert unlike(sealed, before) == set(COLUMNS)
+    assert read == as_read()
+    assert back.returncode == 0, back.stdout + back.stderr
+    assert site.stored() == before
