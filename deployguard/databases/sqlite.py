@@ -362,7 +362,9 @@ def _compiled(pattern: str) -> re.Pattern[bytes]:
 
 
 def _columns(table: RowTable) -> str:
-    values = [f"CAST({name(c)} AS BLOB), typeof({name(c)})" for c in table.columns]
+    # with the table's name, since SQLite takes a quoted name of no column for a text
+    named = [f"{name(table.name)}.{name(c)}" for c in table.columns]
+    values = [f"CAST({column} AS BLOB), typeof({column})" for column in named]
     return ", ".join([*map(name, table.key), *values])
 
 
