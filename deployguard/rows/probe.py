@@ -531,10 +531,20 @@ def empty_becomes(finding: Finding) -> str:
         return "null"
     if finding.form == "other":
         # in a format of its own, where only the field can tell
-        sealed = stored not in ("", b"") and finding.stored != stored
-        return "token" if sealed and reads_as(finding.field, stored, finding.alias, "") else "empty"
+        sealed = stored not in ("", b"") and reads_as(finding.field, stored, finding.alias, "")
+        return "token" if sealed and not wraps_json(finding) else "empty"
     nothing_inside = is_fernet(stored) and watch.sealed and watch.sealed[-1][1] == b""
     return "token" if nothing_inside and reads_as(finding.field, stored, finding.alias, "") else "empty"
+
+
+def wraps_json(finding: Finding) -> bool:
+    """Whether a field gives back what JSON is made of, over whatever column."""
+    value = {"sample": "Zoë 7 sample"}
+    try:
+        stored = store(finding.model, finding.field, value, finding.alias)
+    except Exception:
+        return False
+    return reads_as(finding.field, stored, finding.alias, value)
 
 
 def _reads_plaintext(finding: Finding) -> bool:

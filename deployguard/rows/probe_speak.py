@@ -41,11 +41,9 @@ class Spoken:
         self.finding = finding
         self.field: Field = finding.field
         self.binary = isinstance(finding.stored, bytes)
-        # a field that gives back what JSON is made of, over whatever column, wraps JSON
-        wrapped = {"sample": "Zoë 7 sample"}
-        self.json = self._stores(wrapped)
+        self.json = probe.wraps_json(finding)
         self.plain = _bare(self.field)
-        self.sample = wrapped if self.json else finding.sample
+        self.sample = {"sample": "Zoë 7 sample"} if self.json else finding.sample
 
     def _stores(self, value: Value) -> bool:
         try:

@@ -145,8 +145,8 @@ def database_of(store):
 class PackagesSite:
     """The site, its database, and the runbook's key."""
 
-    def __init__(self, folder, store):
-        self.folder, self.store = write(folder, SITE), store
+    def __init__(self, folder, store, models=SITE["shop/models.py"]):
+        self.folder, self.store = write(folder, {**SITE, "shop/models.py": models}), store
         self.key = Fernet.generate_key().decode()
         self.env = {"SAMPLE_DATABASE": json.dumps(database_of(store)), "FIELD_ENCRYPTION_KEY": self.key}
         self.manage("migrate", "--run-syncdb", "-v0")

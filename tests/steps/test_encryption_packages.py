@@ -389,3 +389,69 @@ def test_by_its_commands_it_is_planned_rehearsed_encrypted_verified_scanned_repo
     assert read == as_read()
     assert back.returncode == 0, back.stdout + back.stderr
     assert site.stored() == before
+
+
+def test_an_empty_text_becomes_what_the_application_stores_for_it(site):
+    empty = [c for c in COLUMNS if c != "born"]
+    site.manage(
+        "shell",
+        "--no-imports",
+        "-c",
+        f"from shop.models import Person; Person.objects.create(**dict.fromkeys({empty!r}, ''))",
+    )
+    theirs = dict(zip(COLUMNS, site.stored()[0], strict=True))
+    site.fill([("",) * 3 + (None,) + ("",) * 3])
+    before = site.stored()
+
+    here, _ = encrypted(site)
+    ours = dict(zip(COLUMNS, site.stored()[1], strict=True))
+    EncryptionEncrypt().compensate(here)
+
+    # two quotes are inside of what a JSON field stores, so an empty text is none of its values and stays what it is;
+    # NULL would lose the difference
+    assert {c for c in COLUMNS if ours[c]} == {"plain_key", "hkdf", "pickled"}
+    assert {c for c in COLUMNS if theirs[c]} == {"plain_key", "hkdf", "pickled", "wrapped", "own"}
+    assert (theirs["pbkdf2"], ours["pbkdf2"]) == (None, "")
+    assert site.stored() == before
+
+
+INHERITED = """
+    from django.db import models
+    import encrypted_fields.fields as salted
+    import fernet_fields
+
+
+    class Visible(models.Manager):
+        def get_queryset(self):
+            return super().get_queryset().filter(deleted=False)
+
+
+    class Person(models.Model):
+        deleted = models.BooleanField(default=False)
+        pbkdf2 = salted.EncryptedTextField(null=True)
+        objects = Visible()
+
+
+    class Employee(Person):
+        hkdf = fernet_fields.EncryptedTextField(null=True)
+
+
+    class PersonProxy(Person):
+        class Meta:
+            proxy = True
+"""
+
+
+def test_child_tables_proxies_and_rows_that_a_manager_hides_are_encrypted_each_once(tmp_path, store):
+    site = PackagesSite(tmp_path / "site", store, models=INHERITED)
+    site.store.run("INSERT INTO shop_person (id, deleted, pbkdf2) VALUES (1, ?, 'Ann'), (2, ?, 'Zoë')", True, False)
+    site.store.run("INSERT INTO shop_employee (person_ptr_id, hkdf) VALUES (1, ?), (2, ?)", b"one", b"two")
+
+    _, outcome = encrypted(site)
+
+    assert outcome.evidence["rows"] == 4
+    assert {t["table"]: t["rows"] for t in outcome.evidence["tables"]} == {"shop_person": 2, "shop_employee": 2}
+    read = site.manage(
+        "shell", "--no-imports", "-c", "from shop.models import Employee; print([(e.pbkdf2, e.hkdf) for e in Employee._base_manager.order_by('pk')])"
+    )  # fmt: skip
+    assert read.strip() == "[('Ann', 'one'), ('Zoë', 'two')]"
