@@ -143,9 +143,11 @@ def _look(runbook: "Path", env: str | None, keys: int, *, as_json: bool, judge: 
     from deployguard.cli.console import Console, table
     from deployguard.cli.project import plan_for, read_runbook, some_environment, target_for
     from deployguard.errors import Refused
+    from deployguard.rows.sealers import sealing
     from deployguard.rows.verify import verify as verify_rows
     from deployguard.steps.base import Progress
-    from deployguard.steps.encryption import refuse_foreign, team
+    from deployguard.steps.column_keys import means_of
+    from deployguard.steps.encryption import team
 
     console = Console(as_json=as_json)
     loaded = read_runbook(runbook)
@@ -157,14 +159,14 @@ def _look(runbook: "Path", env: str | None, keys: int, *, as_json: bool, judge: 
             f"the application in {target.directory} encrypts no column",
             hint="Deploy the code that encrypts first; 'deployguard plan' shows what would be done.",
         )
-    refuse_foreign(columns)
-    keyring = target.keyring
+    means = means_of(target, columns)
     with (
         closing(target.connect(read_only=True)) as database,
-        team(target, database, keyring, read_only=True) as crew,
+        sealing(means.keys, means.beside) as sealers,
+        team(target, database, sealers, means, read_only=True) as crew,
     ):
         found = verify_rows(
-            database, columns, keyring, keys=keys, crew=crew,
+            database, columns, sealers, keys=keys, crew=crew,
             pulse=lambda p: console.progress("rows", Progress(p.label, p.done, p.total, rate=p.rate)),
         )  # fmt: skip
     head = ["table", "column", "rows", "null", "empty", "plaintext", "primary", "older", "unknown", "nested"]

@@ -39,6 +39,8 @@ class ColumnShape:
     generated: bool = False
     text: bool = True
     """Whether it stores text as it is given; others, such as JSON or dates, give back their own spelling."""
+    binary: bool = False
+    """Whether it stores bytes as they are given. A product may have columns that store either."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,8 @@ class RowTable:
         until: the last key that belongs to it; None for all there are, later ones too.
         where: all of them hold for each row.
         sieve: which of these rows are read; all where there is none. A value that is stored as
-            something else than text always makes its row worth it.
+            something else than text, or bytes, always makes its row worth it.
+        binary: columns whose values are bytes; those of the others are text.
     """
 
     name: str
@@ -112,6 +115,7 @@ class RowTable:
     until: Key | None = None
     where: tuple[Condition, ...] = ()
     sieve: Sieve | None = None
+    binary: frozenset[int] = frozenset()
 
 
 class Row(NamedTuple):
@@ -120,8 +124,8 @@ class Row(NamedTuple):
     A named tuple, as there are millions: it is made four times faster.
 
     Attributes:
-        foreign: columns whose value is stored as something else than text; their bytes
-            are not to be rewritten, since the way back would not be exact.
+        foreign: columns whose value is stored as something else than text, or bytes where these
+            belong; it is not to be rewritten, since the way back would not be exact.
     """
 
     key: Key

@@ -12,6 +12,8 @@ _INTEGERS = {"tinyint", "smallint", "mediumint", "int", "bigint"}
 _STRINGS = {"char", "varchar"}
 _BYTES = {"binary", "varbinary"}
 _TEXTS = {"varchar", "tinytext", "text", "mediumtext", "longtext"}
+_BLOBS = {"varbinary", "tinyblob", "blob", "mediumblob", "longblob"}
+"""Types that give back the bytes they were given; binary(n) fills them up."""
 _CASTS = {"datetime": "DATETIME(6)", "timestamp": "DATETIME(6)", "date": "DATE", "time": "TIME(6)", "uuid": "UUID"}
 # whose text becomes UTF-8 and back without a difference in any byte
 _CHARSETS = {"utf8mb4", "utf8mb3", "utf8", "latin1", "ascii"}
@@ -171,4 +173,7 @@ def _column(
 ) -> ColumnShape:  # fmt: skip
     text = kind in _TEXTS and charset in _CHARSETS and not json
     declared = "json" if json else declared if kind not in _TEXTS or text else f"{declared} in {charset}"
-    return ColumnShape(column, declared, width if text else None, nullable == "YES", bool(generated), text)
+    binary = kind in _BLOBS
+    return ColumnShape(
+        column, declared, width if text or binary else None, nullable == "YES", bool(generated), text, binary
+    )

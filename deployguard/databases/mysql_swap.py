@@ -143,7 +143,10 @@ def _update(table: RowTable, columns: tuple[int, ...], types: TableTypes) -> tup
     heads = [*(f"k{i}" for i in range(len(table.key))), *(f"{w}{i}" for w in "on" for i in range(len(columns)))]
     keys = [f"t.{name(c)} = {types.keys[c].joined(f'v.k{i}')}" for i, c in enumerate(table.key)]
     same = [f"{types.bytes_of(c, f't.{name(c)}')} = v.o{i}" for i, c in enumerate(table.columns[j] for j in columns)]
-    put = [f"t.{name(table.columns[c])} = CONVERT(v.n{i} USING utf8mb4)" for i, c in enumerate(columns)]
+    put = [
+        f"t.{name(table.columns[c])} = " + (f"v.n{i}" if c in table.binary else f"CONVERT(v.n{i} USING utf8mb4)")
+        for i, c in enumerate(columns)
+    ]
     before = f"UPDATE (WITH v ({', '.join(heads)}) AS (VALUES "
     after = (
         f") SELECT * FROM v) AS v STRAIGHT_JOIN {name(table.name)} AS t FORCE INDEX (PRIMARY)"

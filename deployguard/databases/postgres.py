@@ -270,7 +270,11 @@ class Postgres(ServerState):
 
     def _columns(self, table: RowTable) -> str:
         keys = [kind.read(name(c)) for c, kind in zip(table.key, self._types(table), strict=True)]
-        return ", ".join([*keys, *(f"convert_to({name(c)}::text, 'UTF8')" for c in table.columns)])
+        values = [
+            name(c) if index in table.binary else f"convert_to({name(c)}::text, 'UTF8')"
+            for index, c in enumerate(table.columns)
+        ]
+        return ", ".join([*keys, *values])
 
     def _has_state(self) -> bool:
         return bool(self._all(f"SELECT to_regclass('{PREFIX}fence') IS NOT NULL")[0][0])
@@ -349,7 +353,9 @@ def _worth(table: RowTable, sieve: Sieve) -> tuple[str, tuple[Value, ...]]:
     values: tuple[Value, ...] = ()
     for index, column in enumerate(table.columns):
         # whatever the column's collation takes for equal, and whatever the type calls its length
-        stored = f't.{name(column)}::text COLLATE "C"'
+        given = f"t.{name(column)}"
+        # bytes as text, where those that are no character get longer and match no shape
+        stored = f"encode({given}, 'escape') COLLATE \"C\"" if index in table.binary else f'{given}::text COLLATE "C"'
         if sieve.unlike:
             shape = f"octet_length({stored}) >= %s AND octet_length({stored}) %% %s = %s AND {stored} ~ %s"
             alike = " OR ".join([shape] * len(sieve.unlike))
@@ -359,7 +365,8 @@ def _worth(table: RowTable, sieve: Sieve) -> tuple[str, tuple[Value, ...]]:
             either.append(f"left({stored}, {len(sieve.begins)}) = %s AND octet_length({stored}) >= {sieve.long}")
             values += (sieve.begins,)
         if sieve.longer and (most := sieve.longer[index]) is not None:
-            either.append(f"octet_length(convert_to({stored}, 'UTF8')) > {most}")
+            exact = given if index in table.binary else f"convert_to({stored}, 'UTF8')"
+            either.append(f"octet_length({exact}) > {most}")
     worth = f"({' OR '.join(either)})" if either else "false"
     if sieve.unless:
         # a row's xmin is the transaction that wrote it; an old row of the same number, billions later, was

@@ -41,7 +41,7 @@ WITH RECURSIVE base AS (
 )
 SELECT b.attname::text, format_type(b.declared, b.declared_mod),
        CASE WHEN t.typname = 'varchar' AND b.mod > 4 THEN b.mod - 4 END,
-       b.nullable, b.generated, t.typname IN {_TEXTS}
+       b.nullable, b.generated, t.typname IN {_TEXTS}, t.typname = 'bytea'
 FROM base b JOIN pg_type t ON t.oid = b.type WHERE t.typtype <> 'd' ORDER BY b.attnum
 """
 _KEY = f"""

@@ -40,15 +40,14 @@ class PostgresBatch:
     def _swap(self, table: RowTable, columns: tuple[int, ...], group: list[Change]) -> list[Key]:
         types = self._types(table)
         refuse_unstorable(table, group, nul=False)
-        self._execute(_create(types, columns))
-        with self._connection.cursor().copy(
-            _sql(f"COPY {_temporary(types, columns)} FROM STDIN (FORMAT BINARY)")
-        ) as copy:
+        temporary = _temporary(table, types, columns)
+        self._execute(_create(table, types, columns))
+        with self._connection.cursor().copy(_sql(f"COPY {temporary} FROM STDIN (FORMAT BINARY)")) as copy:
             copy.write(_binary(types, group))
         written = self._execute(_update(table, columns, types)).rowcount
         lost = self._execute(_not_written(table, columns, types)).fetchall() if written != len(group) else []
         # the next group, or the next batch of this transaction, starts empty
-        self._execute(f"TRUNCATE {_temporary(types, columns)}")
+        self._execute(f"TRUNCATE {temporary}")
         return lost
 
     def _execute(self, query: str) -> psycopg.Cursor[tuple[Any, ...]]:
@@ -83,16 +82,20 @@ def _sql(text: str) -> sql.SQL:
     return sql.SQL(text)
 
 
-def _temporary(types: Sequence[KeyType], columns: tuple[int, ...]) -> str:
+def _temporary(table: RowTable, types: Sequence[KeyType], columns: tuple[int, ...]) -> str:
     # its shape is in its name: one for all tables whose keys and columns travel alike
     kinds = "".join("i" if kind.integer else "t" for kind in types)
-    return f"pg_temp.{PREFIX}swap_{kinds}_{len(columns)}"
+    binary = "".join(f"_b{i}" for i, c in enumerate(columns) if c in table.binary)
+    return f"pg_temp.{PREFIX}swap_{kinds}_{len(columns)}{binary}"
 
 
-def _create(types: Sequence[KeyType], columns: tuple[int, ...]) -> str:
+def _create(table: RowTable, types: Sequence[KeyType], columns: tuple[int, ...]) -> str:
     keys = [f"k{i} {'bigint' if kind.integer else 'text'}" for i, kind in enumerate(types)]
-    values = [f'o{i} text COLLATE "C", n{i} text' for i in range(len(columns))]
-    return f"CREATE TEMPORARY TABLE IF NOT EXISTS {_temporary(types, columns)[8:]} ({', '.join(keys + values)})"
+    values = [
+        f"o{i} bytea, n{i} bytea" if c in table.binary else f'o{i} text COLLATE "C", n{i} text'
+        for i, c in enumerate(columns)
+    ]
+    return f"CREATE TEMPORARY TABLE IF NOT EXISTS {_temporary(table, types, columns)[8:]} ({', '.join(keys + values)})"
 
 
 def _same_key(table: RowTable, types: Sequence[KeyType]) -> str:
@@ -105,14 +108,17 @@ def _same_key(table: RowTable, types: Sequence[KeyType]) -> str:
 def _holds(table: RowTable, columns: tuple[int, ...], which: str) -> str:
     # COLLATE "C" compares bytes, whatever a column's own collation takes for equal
     return " AND ".join(
-        f't.{name(table.columns[c])}::text COLLATE "C" = v.{which}{i} COLLATE "C"' for i, c in enumerate(columns)
+        f"t.{name(table.columns[c])} = v.{which}{i}"
+        if c in table.binary
+        else f't.{name(table.columns[c])}::text COLLATE "C" = v.{which}{i} COLLATE "C"'
+        for i, c in enumerate(columns)
     )
 
 
 def _update(table: RowTable, columns: tuple[int, ...], types: Sequence[KeyType]) -> str:
     put = ", ".join(f"{name(table.columns[c])} = v.n{i}" for i, c in enumerate(columns))
     return (
-        f"UPDATE {name(table.name)} AS t SET {put} FROM {_temporary(types, columns)} AS v"
+        f"UPDATE {name(table.name)} AS t SET {put} FROM {_temporary(table, types, columns)} AS v"
         f" WHERE {_same_key(table, types)} AND {_holds(table, columns, 'o')}"
     )
 
@@ -120,7 +126,8 @@ def _update(table: RowTable, columns: tuple[int, ...], types: Sequence[KeyType])
 def _not_written(table: RowTable, columns: tuple[int, ...], types: Sequence[KeyType]) -> str:
     keys = ", ".join(f"v.k{i}" for i in range(len(types)))
     return (
-        f"SELECT {keys} FROM {_temporary(types, columns)} AS v WHERE NOT EXISTS (SELECT FROM {name(table.name)} AS t"
+        f"SELECT {keys} FROM {_temporary(table, types, columns)} AS v"
+        f" WHERE NOT EXISTS (SELECT FROM {name(table.name)} AS t"
         f" WHERE {_same_key(table, types)} AND {_holds(table, columns, 'n')})"
     )
 

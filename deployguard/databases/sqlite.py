@@ -336,7 +336,7 @@ def _worth(table: RowTable, sieve: Sieve) -> tuple[str, tuple[Value, ...]]:
     values: tuple[Value, ...] = ()
     for index, column in enumerate(map(name, table.columns)):
         stored = f"CAST({column} AS BLOB)"
-        either.append(f"typeof({column}) NOT IN ('text', 'null')")
+        either.append(f"typeof({column}) NOT IN ('{_kind(table, index)}', 'null')")
         if sieve.unlike:
             shape = f"length({stored}) >= ? AND length({stored}) % ? = ? AND {stored} REGEXP ?"
             alike = " OR ".join([shape] * len(sieve.unlike))
@@ -362,8 +362,14 @@ def _compiled(pattern: str) -> re.Pattern[bytes]:
 
 
 def _columns(table: RowTable) -> str:
-    values = [f"CAST({name(c)} AS BLOB), typeof({name(c)})" for c in table.columns]
+    # with the table's name, since SQLite takes a quoted name of no column for a text
+    named = [f"{name(table.name)}.{name(c)}" for c in table.columns]
+    values = [f"CAST({column} AS BLOB), typeof({column})" for column in named]
     return ", ".join([*map(name, table.key), *values])
+
+
+def _kind(table: RowTable, index: int) -> str:
+    return "blob" if index in table.binary else "text"
 
 
 def _row(table: RowTable, found: tuple[Value, ...]) -> Row:
@@ -374,5 +380,5 @@ def _row(table: RowTable, found: tuple[Value, ...]) -> Row:
             f"a row of {table.name} has NULL in its primary key", hint="Give these rows a key, or remove them."
         )
     values, types = found[width::2], found[width + 1 :: 2]
-    foreign = frozenset(i for i, kind in enumerate(types) if kind not in {"text", "null"})
+    foreign = frozenset(i for i, kind in enumerate(types) if kind not in {_kind(table, i), "null"})
     return Row(found[:width], values, foreign)  # type: ignore[arg-type]  # CAST AS BLOB gives bytes or None

@@ -34,6 +34,8 @@ def read_shape(connection: sqlite3.Connection, table: str, where: str) -> TableS
             int(width[1]) if width and "char" in declared.lower() else None,
             not not_null,
             hidden in {2, 3},
+            # any column holds either
+            binary=True,
         )
         if position:
             key[position] = column

@@ -35,6 +35,8 @@ def explained(error: sqlite3.Error, where: str, waited: float) -> DeployguardErr
         )
     if name.startswith("SQLITE_CANTOPEN"):
         return Refused(f"the database {where} cannot be opened", hint="Check the path and its permissions.")
+    if str(error).startswith(("no such table", "no such column")):
+        return StepFailed(f"{where}: a table or column is not there (any more)", hint="Was it renamed or migrated?")
     return StepFailed(
         f"the database {where} refused ({name})",
         hint="Look at the database, then resume: nothing of the last batch was kept.",

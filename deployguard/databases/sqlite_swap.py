@@ -55,8 +55,9 @@ class SqliteBatch:
 
 
 def _swap_sql(table: RowTable, columns: tuple[int, ...]) -> str:
-    # the storage class is part of the value: what is written is text again, whatever its bytes
-    put = ", ".join(f"{name(table.columns[i])} = CAST(? AS TEXT)" for i in columns)
+    # the storage class is part of the value: what is written is text again, whatever its bytes, or bytes again
+    kinds = ["BLOB" if i in table.binary else "TEXT" for i in columns]
+    put = ", ".join(f"{name(table.columns[i])} = CAST(? AS {kind})" for i, kind in zip(columns, kinds, strict=True))
     key = " AND ".join(f"{name(column)} = ?" for column in table.key)
     same = " AND ".join(f"CAST({name(table.columns[i])} AS BLOB) = ?" for i in columns)
     return f"UPDATE {name(table.name)} SET {put} WHERE {key} AND {same}"

@@ -81,6 +81,7 @@ def refuse_unstorable(table: RowTable, changes: Sequence[Change], *, nul: bool) 
     Raises:
         StepFailed: a value is not UTF-8, or holds NUL.
     """
+    changes = _of_text(table, changes) if table.binary else changes
     text = b"".join(new for change in changes for new in change.new)
     # nearly always all of them are tokens
     if text.isascii() and (nul or b"\0" not in text):
@@ -92,6 +93,14 @@ def refuse_unstorable(table: RowTable, changes: Sequence[Change], *, nul: bool) 
             f"{table.name}, primary key {keys}: the value holds bytes that this database cannot store as text",
             hint="Let the application write these rows anew, then resume: nothing of this batch was kept.",
         )
+
+
+def _of_text(table: RowTable, changes: Sequence[Change]) -> list[Change]:
+    """Without the columns of bytes, which are stored whatever they are."""
+    return [
+        c._replace(new=tuple(new for i, new in zip(c.columns, c.new, strict=True) if i not in table.binary))
+        for c in changes
+    ]
 
 
 def _is_utf8(value: bytes) -> bool:

@@ -56,6 +56,21 @@ class Keyring:
         """A keyring of secrets, newest first."""
         return cls(secrets[0], secrets[1:])
 
+    shortest = token_length(0)
+    example = b"x" * 32
+
+    def of(self, table: str, column: str) -> "Keyring":  # noqa: ARG002 - see `Sealers`
+        """The same keys for every column."""
+        return self
+
+    def forms(self, values: Sequence[bytes]) -> list[bytes | None]:
+        """See `token_forms`."""
+        return token_forms(values)
+
+    def sizes(self, plaintexts: Sequence[bytes]) -> list[int | None]:
+        """Bytes of the token of each."""
+        return [token_length(len(plaintext)) for plaintext in plaintexts]
+
     def seal(self, plaintext: bytes) -> bytes:
         """A token under the primary key, read back before it is given out.
 

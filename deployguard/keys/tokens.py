@@ -150,6 +150,20 @@ def token_bytes(value: bytes) -> bytes | None:
     return _forms([value])[0]
 
 
+def raw_forms(values: Sequence[bytes]) -> list[bytes | None]:
+    """Each value that is a token's bytes, not in base64, as django-cryptography stores them; None for others."""
+    earliest, latest = _EARLIEST, int(time.time() + _AHEAD)
+    return [
+        value
+        if len(value) >= _SHORTEST
+        and not (len(value) - _SHORTEST) % _BLOCK
+        and value[:1] == b"\x80"
+        and earliest <= int.from_bytes(value[STAMP]) <= latest
+        else None
+        for value in values
+    ]
+
+
 def has_token_form(value: bytes) -> bool:
     """Whether bytes are built like a token."""
     return token_bytes(value) is not None

@@ -56,7 +56,9 @@ class Piped:
 
 
 @contextmanager
-def piped(argv: Sequence[str], *, cwd: Path, env: Environment, timeout: float, write: bool = False) -> Iterator[Piped]:
+def piped(
+    argv: Sequence[str], *, cwd: Path, env: Environment, timeout: float, write: bool = False, read: bool | None = None
+) -> Iterator[Piped]:
     """Run a command beside the block, and see it to its end.
 
     Args:
@@ -65,6 +67,7 @@ def piped(argv: Sequence[str], *, cwd: Path, env: Environment, timeout: float, w
         env: exactly this.
         timeout: seconds until it is killed.
         write: it is written to; otherwise it is read from.
+        read: whether it is read from; with `write`, for a talk of question and answer.
 
     Raises:
         StepFailed: it could not be started.
@@ -73,7 +76,7 @@ def piped(argv: Sequence[str], *, cwd: Path, env: Environment, timeout: float, w
     A failing command raises nothing: look at `exit`.
     """
     with tempfile.TemporaryFile() as errors:
-        running = Piped(_started(argv, cwd, env, errors, write=write))
+        running = Piped(_started(argv, cwd, env, errors, write=write, read=not write if read is None else read))
         timer = threading.Timer(timeout, running.expire)
         timer.daemon = True
         timer.start()
@@ -88,14 +91,14 @@ def piped(argv: Sequence[str], *, cwd: Path, env: Environment, timeout: float, w
 
 
 def _started(
-    argv: Sequence[str], cwd: Path, env: Environment, errors: IO[bytes], *, write: bool
+    argv: Sequence[str], cwd: Path, env: Environment, errors: IO[bytes], *, write: bool, read: bool
 ) -> "subprocess.Popen[bytes]":
     with STARTING:
         try:
             popen = subprocess.Popen(
                 list(argv), cwd=cwd, env=revealed(env), start_new_session=True, stderr=errors,
                 stdin=subprocess.PIPE if write else subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL if write else subprocess.PIPE,
+                stdout=subprocess.PIPE if read else subprocess.DEVNULL,
             )  # fmt: skip
         except (OSError, ValueError) as error:
             raise not_started(argv, cwd, error) from None

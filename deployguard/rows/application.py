@@ -64,7 +64,6 @@ class Application:
         Raises:
             Refused: the application does not start; says why and where, never with a value.
         """
-        self._check()
         nonce = secrets.token_hex(16)
         manage = self._manage_file()
         asked = {"nonce": nonce, "manage": str(manage), "requests": requests}
@@ -76,15 +75,24 @@ class Application:
                 hint=f"See what it says: {' '.join(self.manage_command('check'))}",
             )
         if "problem" in answer:
-            raise _refusal(self, answer["problem"])
+            raise refusal(self, answer["problem"])
         answers: list[Answer] = answer["answers"]
         return answers
 
+    def script_command(self, script: Path) -> list[str]:
+        """The argv of a script in its interpreter.
+
+        Raises:
+            Refused: there is no such application.
+        """
+        self._check()
+        return [self.manage_command()[0], str(script)]
+
     def _run(self, script: Path, request: bytes, timeout: float) -> Captured:
-        python = self.manage_command()[0]
-        argv = [python, str(script)]
         try:
-            return capture(argv, cwd=self.directory, env=self.environment(), timeout=timeout, input=request)
+            return capture(
+                self.script_command(script), cwd=self.directory, env=self.environment(), timeout=timeout, input=request
+            )
         except StepTimedOut as error:
             raise Refused(
                 f"{self._manage_file()}: the application did not answer within {timeout:g} s",
@@ -124,7 +132,7 @@ def _answer_in(output: bytes, nonce: str) -> Answer | None:
     return answer
 
 
-def _refusal(application: Application, problem: Answer) -> Refused:
+def refusal(application: Application, problem: Answer) -> Refused:
     """The reason an application does not start, in its own places and names."""
     command = " ".join(application.manage_command("check"))
     if problem["class"] == "NoDjango":

@@ -3,19 +3,18 @@
 from collections.abc import Sequence
 from typing import Literal
 
-from deployguard.keys.keyring import LOCKED, Keyring, Opened, has_token_form, token_length
-
-_SHORTEST = token_length(0)
+from deployguard.keys.keyring import LOCKED, Opened
+from deployguard.keys.sealer import Sealer
 
 Class = Literal["null", "empty", "plaintext", "primary", "older", "unknown", "nested"]
 
 
-def classify(value: bytes | None, keyring: Keyring) -> Class:
+def classify(value: bytes | None, sealer: Sealer) -> Class:
     """The one class a value belongs to: see `classes`."""
-    return classes([value], keyring)[0]
+    return classes([value], sealer)[0]
 
 
-def classes(values: Sequence[bytes | None], keyring: Keyring) -> list[Class]:
+def classes(values: Sequence[bytes | None], sealer: Sealer) -> list[Class]:
     """The one class that each value belongs to.
 
     null, empty; plaintext: anything without a token's form, or text that only begins
@@ -23,9 +22,9 @@ def classes(values: Sequence[bytes | None], keyring: Keyring) -> list[Class]:
     token whose content is a token again; unknown: a token's form that no key opens,
     which is damage or a lost key, and is never encrypted again without a decision.
     """
-    found = keyring.look([value or b"" for value in values])
+    found = sealer.look([value or b"" for value in values])
     return [
-        _class(opened, keyring) if isinstance(opened, Opened)
+        _class(opened, sealer) if isinstance(opened, Opened)
         else "unknown" if opened is LOCKED
         else "plaintext" if value
         else "null" if value is None
@@ -34,9 +33,9 @@ def classes(values: Sequence[bytes | None], keyring: Keyring) -> list[Class]:
     ]  # fmt: skip
 
 
-def _class(opened: Opened, keyring: Keyring) -> Class:
+def _class(opened: Opened, sealer: Sealer) -> Class:
     content = opened.plaintext
     # nearly no content is long enough to be one
-    if len(content) >= _SHORTEST and has_token_form(content) and keyring.open(content) is not None:
+    if len(content) >= sealer.shortest and sealer.forms([content])[0] is not None and sealer.open(content) is not None:
         return "nested"
     return "older" if opened.key else "primary"

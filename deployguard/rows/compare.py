@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from deployguard.databases.base import Database, Key, Row, RowTable
-from deployguard.keys.keyring import Keyring, Locked, Opened
+from deployguard.keys.keyring import Locked, Opened
+from deployguard.keys.sealer import Sealers
 from deployguard.rows.progress import Meter, Pulse
-from deployguard.rows.tables import tables_of
+from deployguard.rows.tables import as_declared, tables_of
 from deployguard.rows.target import EncryptedColumn
 
 PAGE = 1000
@@ -29,20 +31,21 @@ class Difference:
 
 
 Values = Sequence[bytes | None]
-Seen = Callable[[Values], Values]
-"""What stored values are compared as; rows come by the million, so many are asked about at a time."""
+Seen = Callable[[str, str, Values], Values]
+"""(table, column, stored values) → what they are compared as; rows come by the million, so many are asked about at a
+time."""
 
 
-def as_stored(values: Values) -> Values:
+def as_stored(_table: str, _column: str, values: Values) -> Values:
     """Every byte as it stands."""
     return values
 
 
-def as_read(keyring: Keyring) -> Seen:
+def as_read(sealers: Sealers) -> Seen:
     """What the application reads: the content of a token, anything else as it stands."""
 
-    def seen(values: Values) -> Values:
-        opened = iter(keyring.look([value for value in values if value is not None]))
+    def seen(table: str, column: str, values: Values) -> Values:
+        opened = iter(sealers.of(table, column).look([value for value in values if value is not None]))
         return [value if value is None else _content(value, next(opened)) for value in values]
 
     return seen
@@ -77,12 +80,13 @@ def _in_table(original: Database, changed: Database, table: RowTable, seen: Seen
     counted = {column: Difference(table.name, column, 0, ()) for column in table.columns}
     meter = Meter(f"comparing {table.name}", original.count(table.name), pulse)
     after: Key | None = None
-    while page := original.page(table, after, PAGE):
+    former = as_declared(table, original.shape(table.name))
+    while page := original.page(former, after, PAGE):
         others = {row.key: row for row in changed.page(table, after, PAGE)}
         if elsewhere := [row.key for row in page if row.key not in others]:
             others |= {row.key: row for row in changed.rows(table, elsewhere)}
         for index, column in enumerate(table.columns):
-            for key in _differing(page, others, index, seen):
+            for key in _differing(page, others, index, partial(seen, table.name, column)):
                 counted[column] = _noted(counted[column], key)
         after = page[-1].key
         meter.add(len(page), PAGE)
@@ -92,7 +96,9 @@ def _in_table(original: Database, changed: Database, table: RowTable, seen: Seen
     return [difference for difference in counted.values() if difference.count]
 
 
-def _differing(page: Sequence[Row], others: Mapping[Key, Row], index: int, seen: Seen) -> list[Key]:
+def _differing(
+    page: Sequence[Row], others: Mapping[Key, Row], index: int, seen: Callable[[Values], Values]
+) -> list[Key]:
     """Keys of a page's rows that are not the same in one column."""
     pairs = [(row, others.get(row.key)) for row in page]
     unlike = [(a, b) for a, b in pairs if b is not None and a.values[index] != b.values[index]]

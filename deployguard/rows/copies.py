@@ -7,16 +7,18 @@ that was read is kept, told or written down: only places and numbers.
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from deployguard.databases.base import Database, Row, RowTable, TableShape
 from deployguard.databases.measure import is_whole, materialized_views
 from deployguard.databases.search_index import SearchTable, has_full_text_index, holds, search_tables
 from deployguard.errors import DeployguardError
-from deployguard.keys.keyring import Keyring, Opened
+from deployguard.keys.keyring import Opened
+from deployguard.keys.sealer import Sealers
 from deployguard.rows.places import Places, cached_texts
 from deployguard.rows.progress import Meter, Pulse
 from deployguard.rows.spread import Spread, spread
+from deployguard.rows.tables import as_declared
 from deployguard.rows.telling import Digests, Parts, Telling, parts_of, words_of
 
 SURE = 3
@@ -108,7 +110,7 @@ class Look:
     """
 
     database: Database
-    keyring: Keyring | None
+    keyring: Sealers | None
     places: Places
     sessions: Texts | None
     left: Callable[[], float]
@@ -133,13 +135,22 @@ class Look:
             for page in self._pages(opened, _SOURCE, 0.5 / len(columns) * len(mine)):
                 for at, place in enumerate(mine):
                     read[place] += len(page)
-                    for text in _as_read([row.values[at] for row in page], self.keyring):
+                    for text in self._as_read([row.values[at] for row in page], *columns[place]):
                         telling.add(place, text)
                         if len(examples[place]) < _ASKED and len(text) <= _PHRASE:
                             examples[place].append(text)
         digests = telling.digests()
         sources = [Source(*column, read[i], digests.telling[i]) for i, column in enumerate(columns)]
         return sources, digests, examples
+
+    def _as_read(self, values: Sequence[bytes | None], table: str, column: str) -> Iterator[str]:
+        """Values as the application reads them; tokens that no key opens are left out."""
+        given = [value or b"" for value in values]
+        found = self.keyring.of(table, column).look(given) if self.keyring is not None else [None] * len(given)
+        for value, opened in zip(given, found, strict=True):
+            plain = value if opened is None else opened.plaintext if isinstance(opened, Opened) else b""
+            if plain:
+                yield plain.decode("utf-8", "replace")
 
     def find(self, sources: Sequence[Source], digests: Digests, examples: Sequence[Sequence[str]]) -> Iterator[Copy]:
         """Look through every column that is not one of the sources, small tables first."""
@@ -170,7 +181,10 @@ class Look:
             key = shape.key or (("rowid",) if self._engine == "sqlite" else ())
             if wanted and not key:
                 self.unlooked.append(Unlooked(f"{table}.*", "it has no primary key to page by"))
-            return spread(self.database, self._engine, shape, key, wanted) if wanted and key else None
+            if not wanted or not key:
+                return None
+            found = spread(self.database, self._engine, shape, key, wanted)
+            return replace(found, table=as_declared(found.table, shape)) if columns else found
         except DeployguardError as error:
             self.unlooked.append(Unlooked(f"{table}.*", error.message))
             return None
@@ -292,16 +306,6 @@ def copied(
     if len(found) > words or words >= SURE:
         of = tuple(f"{sources[i].table}.{sources[i].column}" for i in sorted(digests.columns_of(found)))
         yield Copy(place, kind, of, len(found), words, rows, looked, total)
-
-
-def _as_read(values: Sequence[bytes | None], keyring: Keyring | None) -> Iterator[str]:
-    """Values as the application reads them; tokens that no key opens are left out."""
-    given = [value or b"" for value in values]
-    found = keyring.look(given) if keyring is not None else [None] * len(given)
-    for value, opened in zip(given, found, strict=True):
-        plain = value if opened is None else opened.plaintext if isinstance(opened, Opened) else b""
-        if plain:
-            yield plain.decode("utf-8", "replace")
 
 
 def _may_hold_text(shape: TableShape, column: str) -> bool:

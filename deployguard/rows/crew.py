@@ -16,12 +16,14 @@ from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Generic, Protocol, Self, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 from deployguard.databases import connect
 from deployguard.databases.base import Database
 from deployguard.errors import StepFailed
-from deployguard.keys.keyring import Keyring
+from deployguard.keys.sealer import Sealer, Sealers
+from deployguard.rows.sealers import NOTHING, Beside, sealers_of
+from deployguard.rows.target import EncryptedColumn
 from deployguard.secret import Secret
 
 SLICE = 0.5
@@ -40,7 +42,11 @@ class Desk:
     """What a slice of work is done with."""
 
     database: Database
-    keyring: Keyring
+    keyring: Sealers
+
+    def of(self, column: EncryptedColumn) -> Sealer:
+        """Who seals and opens a column's values."""
+        return self.keyring.of(column.table, column.column)
 
 
 @dataclass(frozen=True)
@@ -116,6 +122,7 @@ class Place:
     base: Path
     keys: tuple[Secret, ...]
     read_only: bool = False
+    beside: Beside = NOTHING
 
 
 @dataclass
@@ -165,8 +172,9 @@ class _Pool:
         url, keys = _told(place.url), tuple(key.reveal() for key in place.keys)
         # secrets go through the pipe that a new process reads its orders from, and nowhere else
         return ProcessPoolExecutor(
-            self.many, get_context("spawn"), _sit_down, (url, str(place.base), keys, place.read_only, os.getpid())
-        )
+            self.many, get_context("spawn"), _sit_down,
+            (url, str(place.base), keys, place.read_only, os.getpid(), place.beside.told()),
+        )  # fmt: skip
 
     def do(self, work: Work[State], state: State) -> Future[Slice[State]]:
         """Begin one slice."""
@@ -203,21 +211,22 @@ class _Worker:
         """Connect when there is something to do: what stops it is then told like any other stop."""
         if self.desk is None:
             database = connect(self.place.url, base=self.place.base, read_only=self.place.read_only)
-            self.desk = Desk(database, Keyring.from_secrets(self.place.keys))
+            self.desk = Desk(database, sealers_of(self.place.keys, self.place.beside))
         return self.desk
 
 
 _me: list[_Worker] = []
 
 
-def _sit_down(url: str, base: str, keys: tuple[str, ...], read_only: bool, parent: int) -> None:
+def _sit_down(url: str, base: str, keys: tuple[str, ...], read_only: bool, parent: int, beside: dict[str, Any]) -> None:
     # whoever holds the lease answers to signals; a worker ends with it, and is never alone
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
     secrets = tuple(Secret(key, name="key") for key in keys)
-    _me.append(_Worker(Place(Secret(url, name="database URL"), Path(base), secrets, read_only)))
+    place = Place(Secret(url, name="database URL"), Path(base), secrets, read_only, Beside.heard(beside))
+    _me.append(_Worker(place))
 
 
 def _at_my_desk(work: Work[State], state: State, seconds: float) -> Slice[State]:

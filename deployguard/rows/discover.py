@@ -3,9 +3,10 @@
 import base64
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from deployguard.errors import Refused
 from deployguard.rows.application import Answer, Application
 from deployguard.rows.target import EncryptedColumn
 from deployguard.secret import Secret
@@ -29,6 +30,7 @@ class Discovery:
     Attributes:
         fields: every encrypted column once, in the order of the model registry.
         notes: what was looked at and left out, and why; one sentence each.
+        elsewhere: encrypted columns of other databases than the environment's, which no step touches.
     """
 
     fields: tuple[EncryptedColumn, ...]
@@ -38,6 +40,19 @@ class Discovery:
     time_zone: str
     databases: tuple[ApplicationDatabase, ...]
     notes: tuple[str, ...]
+    elsewhere: tuple[EncryptedColumn, ...] = ()
+
+    def within(self, is_it: Callable[[ApplicationDatabase], bool]) -> "Discovery":
+        """The same, of one database: where routers spread the models, tables of one name may stand in several.
+
+        Args:
+            is_it: whether a database of the settings is the one. Where none is, by what the settings
+                say of it, it is the default one: a server has many names.
+        """
+        mine = {each.alias for each in self.databases if is_it(each)} or {"default"}
+        fields = tuple(column for column in self.fields if column.database in mine)
+        elsewhere = tuple(column for column in self.fields if column.database not in mine)
+        return replace(self, fields=fields, elsewhere=elsewhere)
 
 
 @dataclass(frozen=True)
@@ -84,7 +99,9 @@ def _column(said: Mapping[str, Any]) -> EncryptedColumn:
 def _warnings(fields: Sequence[Mapping[str, Any]]) -> list[str]:
     unread = [f"{each['field']} does not read back what it stores" for each in fields if not each["self_reads"]]
     return unread + [
-        f"{each['field']} stores something that is no Fernet token" for each in fields if each["form"] == "other"
+        f"{each['field']} stores something that is no Fernet token: the application seals and opens it itself"
+        for each in fields
+        if each["form"] == "other"
     ]
 
 
@@ -98,11 +115,34 @@ def application_keys(application: Application, columns: Sequence[EncryptedColumn
     return {field: tuple(Secret(key, name=f"key of {field}") for key in listed) for field, listed in keys.items()}
 
 
+def steady_keys(application: Application, columns: Sequence[EncryptedColumn]) -> dict[str, tuple[Secret, ...]]:
+    """The same, after two starts of the application have agreed; and those that it seals itself open in the second.
+
+    A key that is made up at each start would be lost with the process that made it.
+
+    Raises:
+        Refused: they do not agree, a field is gone, or the application does not start.
+    """
+    asked = {"do": "keys", "fields": _names(columns)}
+    spoken = [column for column in columns if column.sealed_by == "application"]
+    first, said = application.ask(asked, {"do": "seal", "fields": _names(spoken)})
+    kept = [{"field": field, "stored": each["stored"]} for field, each in said["sealed"].items()]
+    second, read = application.ask(asked, _opening(kept))
+    unsteady = _differing(first["keys"], second["keys"])
+    problems = [f"the key of {name} differs between two starts of the application" for name in unsteady]
+    problems += _forgotten(kept, read["opened"])
+    there = first["keys"].keys() | said["sealed"].keys()
+    problems += [f"{c.field} is no encrypted field of the application" for c in columns if c.field not in there]
+    if problems:
+        raise Refused("; ".join(problems), hint="Without its key a value is lost: have the settings name a fixed one.")
+    return {field: tuple(Secret(key, name=f"key of {field}") for key in keys) for field, keys in first["keys"].items()}
+
+
 def handshake(
     application: Application,
     columns: Sequence[EncryptedColumn],
-    seal: Callable[[bytes], bytes],
-    open_token: Callable[[bytes], bytes],
+    seal: Callable[[EncryptedColumn, bytes], bytes],
+    open_token: Callable[[EncryptedColumn, bytes], bytes],
 ) -> Handshake:
     """Have the application open what we sealed, and open what it sealed, for every column.
 
@@ -113,7 +153,7 @@ def handshake(
     Args:
         application: is started twice.
         columns: as `discover` found them, or any part of these.
-        seal: plaintext to token, under the primary key.
+        seal: plaintext to token, under the column's primary key.
         open_token: token to plaintext; raises, whatever it likes, where no key opens it.
 
     Raises:
@@ -140,22 +180,20 @@ def handshake(
 def _reply(
     column: EncryptedColumn,
     theirs: Answer | None,
-    seal: Callable[[bytes], bytes],
-    open_token: Callable[[bytes], bytes],
+    seal: Callable[[EncryptedColumn, bytes], bytes],
+    open_token: Callable[[EncryptedColumn, bytes], bytes],
 ) -> bytes | str:
     """Our token with the content of theirs, or the sentence that says why there is none."""
     name = f"{column.table}.{column.column} ({column.field})"
     if theirs is None:
         return f"{name} is no encrypted field of the application"
-    if theirs["form"] != "fernet":
-        return f"{name} stores something that is no Fernet token ({column.package or column.field_class})"
     try:
-        content = open_token(base64.b64decode(theirs["stored"]))
+        content = open_token(column, base64.b64decode(theirs["stored"]))
     except Exception:  # noqa: BLE001 - whichever key object is behind it, the answer is no
         return f"{name} cannot be opened with the given key: the application encrypts with another one"
     if theirs["text"] is not None and content != theirs["text"].encode():
         return f"{name} holds something else inside its token than the text it was given"
-    return seal(content)
+    return seal(column, content)
 
 
 def _item(field: str, token: bytes) -> dict[str, str]:

@@ -1,12 +1,13 @@
 """How much larger columns become once every value is a token: from the rows that are there."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from deployguard.databases.base import Database
 from deployguard.databases.measure import bytes_of
 from deployguard.keys.tokens import token_forms, token_length
 from deployguard.rows.spread import spread
+from deployguard.rows.tables import as_declared
 
 _READ = 100_000
 """Rows of each table that are read; what they say is taken for all of its rows."""
@@ -46,6 +47,7 @@ def growth(database: Database, columns: Sequence[tuple[str, str]]) -> Growth:
         shape = database.shape(table)
         names = tuple(column for of, column in columns if of == table and column in shape.columns)
         looked = spread(database, engine, shape, shape.key, names)
+        looked = replace(looked, table=as_declared(looked.table, shape))
         plain = added = seen = 0
         for page in looked.pages(_READ):
             seen += len(page)

@@ -280,14 +280,16 @@ class _Rewriter:
             return
         column = self.job.work.columns[index]
         where = f"{column.table}.{column.column}, primary key {'/'.join(map(str, row.key))}"
+        binary = column.stored_as == "binary"
         if index in row.foreign:
             raise StepFailed(
-                f"{where}: the value is stored as something else than text",
-                hint="Convert the row to text, then resume: nothing of this batch was kept.",
+                f"{where}: the value is stored as something else than {'bytes' if binary else 'text'}",
+                hint="Convert the row, then resume: nothing of this batch was kept.",
             )
-        if width is not None and len(new.decode("utf-8", "replace")) > width:
+        if width is not None and (len(new) if binary else len(new.decode("utf-8", "replace"))) > width:
+            held = f"{width} {'bytes' if binary else 'characters'}"
             raise StepFailed(
-                f"{where}: the new value has {len(new)} bytes, the column holds {width} characters",
+                f"{where}: the new value has {len(new)} bytes, the column holds {held}",
                 hint="Widen the column with a migration, then resume: nothing of this batch was kept.",
             )
 

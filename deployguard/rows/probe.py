@@ -358,6 +358,24 @@ def derivation(finding: Finding) -> str:
     return "pbkdf2" if key in _pbkdf2_keys() else "other"
 
 
+def derived_from(finding: Finding, way: str) -> list[str]:
+    """Names of the settings that a key comes from, where a package derives it."""
+    from django.conf import settings
+
+    modules = {base.__module__.split(".")[0] for base in type(finding.field).__mro__}
+    if way == "hkdf":
+        names = ["FERNET_KEYS"] if getattr(settings, "FERNET_KEYS", None) else ["SECRET_KEY"]
+    elif way == "pbkdf2":
+        names = ["SECRET_KEY", "SALT_KEY"]
+    elif "django_cryptography" in modules and getattr(finding.field, "key", None) is None:
+        # Source: django-cryptography, conf.py, which puts its own values into the settings
+        own = [name for name in ("CRYPTOGRAPHY_KEY", "CRYPTOGRAPHY_SALT") if settings.is_overridden(name)]
+        names = own if "CRYPTOGRAPHY_KEY" in own else [*own, "SECRET_KEY"]
+    else:
+        names = []
+    return names
+
+
 @functools.lru_cache
 def _written_keys() -> frozenset[bytes]:
     from django.conf import settings
@@ -470,7 +488,8 @@ def describe(finding: Finding) -> Json:
     options, field = meta(finding.model), finding.field
     package, version = package_of(type(field))
     kind = field.db_type(connections[finding.alias]) or ""
-    width = re.search(r"char\w*\s*\((\d+)\)", kind, re.IGNORECASE)
+    way = derivation(finding)
+    width = re.search(r"(?:char|varbinary)\w*\s*\((\d+)\)", kind, re.IGNORECASE)
     return {
         "table": options.db_table,
         "column": field.column,
@@ -485,7 +504,8 @@ def describe(finding: Finding) -> Json:
         "database": finding.alias,
         "package": package,
         "package_version": version,
-        "derivation": derivation(finding),
+        "derivation": way,
+        "derived_from": derived_from(finding, way),
         "form": finding.form,
         "stored_as": "text" if isinstance(finding.stored, str) else "binary",
         "keys": len(finding.keys),
@@ -509,13 +529,31 @@ def empty_becomes(finding: Finding) -> str:
         return "empty"
     if stored is None:
         return "null"
+    if finding.form == "other":
+        # in a format of its own, where only the field can tell
+        sealed = stored not in ("", b"") and reads_as(finding.field, stored, finding.alias, "")
+        return "token" if sealed and not wraps_json(finding) else "empty"
     nothing_inside = is_fernet(stored) and watch.sealed and watch.sealed[-1][1] == b""
     return "token" if nothing_inside and reads_as(finding.field, stored, finding.alias, "") else "empty"
 
 
+def wraps_json(finding: Finding) -> bool:
+    """Whether a field gives back what JSON is made of, over whatever column."""
+    value = {"sample": "Zoë 7 sample"}
+    try:
+        stored = store(finding.model, finding.field, value, finding.alias)
+    except Exception:
+        return False
+    return reads_as(finding.field, stored, finding.alias, value)
+
+
 def _reads_plaintext(finding: Finding) -> bool:
     if finding.payload is None:
-        return False
+        # only text is sure to be stored as it stands
+        if not isinstance(finding.sample, str):
+            return False
+        text = finding.sample.encode("utf-8") if isinstance(finding.stored, bytes) else finding.sample
+        return reads_as(finding.field, text, finding.alias, finding.sample)
     plain = finding.payload if isinstance(finding.stored, bytes) else finding.payload.decode("utf-8", "replace")
     return reads_as(finding.field, plain, finding.alias, finding.sample)
 

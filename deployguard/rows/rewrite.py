@@ -7,15 +7,16 @@ from functools import partial
 
 from deployguard.databases.base import Checkpoint, Database, Kept, Row, Sieve
 from deployguard.errors import Refused
-from deployguard.keys.keyring import Keyring, Opened
-from deployguard.keys.tokens import BEGIN, STAMP, shapes, token_forms, token_length
+from deployguard.keys.keyring import Opened
+from deployguard.keys.sealer import Sealer, Sealers
+from deployguard.keys.tokens import BEGIN, STAMP, shapes, token_length
 from deployguard.rows.crew import Alone, Crew, Desk
 from deployguard.rows.only import Only
 from deployguard.rows.passes import Idea, Job, Passes, Rewritten, Values
 from deployguard.rows.progress import BatchSize, Pulse
 from deployguard.rows.tables import tables_of
 from deployguard.rows.target import EncryptedColumn
-from deployguard.rows.verify import verify
+from deployguard.rows.verify import STRANGE, verify
 
 __all__ = ["Rewritten", "decrypt", "encrypt", "rotate"]
 
@@ -23,7 +24,7 @@ __all__ = ["Rewritten", "decrypt", "encrypt", "rotate"]
 def encrypt(
     database: Database,
     columns: Sequence[EncryptedColumn],
-    keyring: Keyring,
+    keyring: Sealers,
     *,
     operation: str,
     fence: int,
@@ -59,7 +60,7 @@ def encrypt(
     works = some.of(tables_of(database, columns))
     crew = crew or Alone(Desk(database, keyring))
     found = verify(database, columns, keyring, pulse=pulse, crew=crew, some=some, suspects=True)
-    if bad := found.of("too wide", "unknown", "foreign"):
+    if bad := found.of("too wide", "unknown", *STRANGE):
         raise Refused(
             "; ".join(f"{p.table}.{p.column}: {p.describe()}" for p in bad),
             hint="Nothing was written. Mend these rows first.",
@@ -73,36 +74,45 @@ def encrypt(
 
 
 def _encryption(desk: Desk, job: Job, _: int) -> Idea:
-    columns, keyring, since = job.work.columns, desk.keyring, job.since
+    columns, since = job.work.columns, job.since
+    sealers = [desk.of(column) for column in columns]
     empty_too = [column.empty_becomes == "token" for column in columns]
 
     def sealed(values: Values, column: int, _: Sequence[Row]) -> Values:
-        forms = token_forms([value or b"" for value in values])
+        forms = sealers[column].forms([value or b"" for value in values])
         if all(values) and not any(forms):
-            return keyring.seal_many(values)  # type: ignore[arg-type]  # none is None
+            return sealers[column].seal_many(values)  # type: ignore[arg-type]  # none is None
         plain = [
             empty_too[column] if value == b"" else value and form is None
             for value, form in zip(values, forms, strict=True)
         ]
-        tokens = iter(keyring.seal_many([value or b"" for value, wanted in zip(values, plain, strict=True) if wanted]))
-        return [next(tokens) if wanted else None for wanted in plain]
+        wanted = [value or b"" for value, is_plain in zip(values, plain, strict=True) if is_plain]
+        tokens = iter(sealers[column].seal_many(wanted))
+        return [next(tokens) if is_plain else None for is_plain in plain]
 
     def kept(page: Sequence[Row]) -> list[Kept]:
         return [
             Kept(name, row.key, _digest(row.values[index] or b""))
             for index, name in enumerate(job.table.columns)
-            for row, old in zip(page, _from_before([row.values[index] for row in page], since), strict=True)
+            for row, old in zip(
+                page, _from_before([row.values[index] for row in page], since, sealers[index]), strict=True
+            )
             if old
         ]
 
     empty = frozenset(index for index, wanted in enumerate(empty_too) if wanted)
-    return Idea(sealed, kept, Sieve(unlike=shapes(), empty=empty), at_once=True)
+    return Idea(sealed, kept, _unless_spoken(columns, Sieve(unlike=shapes(), empty=empty)), at_once=True)
+
+
+def _unless_spoken(columns: Sequence[EncryptedColumn], sieve: Sieve) -> Sieve | None:
+    """No sieve for a table with a column that the application seals: a database does not know its tokens."""
+    return None if any(column.sealed_by == "application" for column in columns) else sieve
 
 
 def decrypt(
     database: Database,
     columns: Sequence[EncryptedColumn],
-    keyring: Keyring,
+    keyring: Sealers,
     *,
     operation: str,
     fence: int,
@@ -170,33 +180,38 @@ def _ranges_of(done: Sequence[Checkpoint]) -> tuple[list[Checkpoint], frozenset[
 
 def _decryption(desk: Desk, job: Job, number: int) -> Idea:
     def opened(values: Values, column: int, rows: Sequence[Row]) -> Values:
-        found = [o.plaintext if isinstance(o, Opened) else None for o in desk.keyring.look([v or b"" for v in values])]
-        stays = _staying(desk, job, number, job.table.columns[column], rows, values)
+        sealer = desk.of(job.work.columns[column])
+        found = [o.plaintext if isinstance(o, Opened) else None for o in sealer.look([v or b"" for v in values])]
+        stays = _staying(desk, job, number, job.work.columns[column], rows, values)
         return [None if stay else plaintext for plaintext, stay in zip(found, stays, strict=True)]
 
-    return Idea(opened, later=Sieve(begins=BEGIN, long=token_length(0)))
+    return Idea(opened, later=_unless_spoken(job.work.columns, Sieve(begins=BEGIN, long=token_length(0))))
 
 
-def _staying(desk: Desk, job: Job, number: int, column: str, rows: Sequence[Row], values: Values) -> Sequence[bool]:
+def _staying(
+    desk: Desk, job: Job, number: int, column: EncryptedColumn, rows: Sequence[Row], values: Values
+) -> Sequence[bool]:
     """Which values an undo must leave: what was there before the operation came to it is there after."""
     if number in job.unseen:
-        return _from_before(values, job.since)
+        return _from_before(values, job.since, desk.of(column))
     if not job.spares or job.undo_of is None:
         return [False] * len(rows)
-    kept = desk.database.kept(job.undo_of, replace(job.table, columns=(column,)), [row.key for row in rows])
-    return [kept.get((column, row.key)) == _digest(value or b"") for row, value in zip(rows, values, strict=True)]
+    kept = desk.database.kept(job.undo_of, replace(job.table, columns=(column.column,)), [row.key for row in rows])
+    return [
+        kept.get((column.column, row.key)) == _digest(value or b"") for row, value in zip(rows, values, strict=True)
+    ]
 
 
-def _from_before(values: Values, since: float) -> list[bool]:
+def _from_before(values: Values, since: float, sealer: Sealer) -> list[bool]:
     """Which values are tokens that say they were made before a moment, in seconds since 1970."""
-    forms = token_forms([value or b"" for value in values])
+    forms = sealer.forms([value or b"" for value in values])
     return [form is not None and int.from_bytes(form[STAMP]) < since for form in forms]
 
 
 def rotate(
     database: Database,
     columns: Sequence[EncryptedColumn],
-    keyring: Keyring,
+    keyring: Sealers,
     *,
     operation: str,
     fence: int,
@@ -237,13 +252,13 @@ def rotate(
     return [Passes(database, crew, job(work), pulse).until_clean() for work in works]
 
 
-def _rotation(desk: Desk, _: Job, __: int) -> Idea:
-    return Idea(lambda values, _, __: _rotated(values, desk.keyring))
+def _rotation(desk: Desk, job: Job, _: int) -> Idea:
+    return Idea(lambda values, column, _: _rotated(values, desk.of(job.work.columns[column])))
 
 
-def _rotated(values: Values, keyring: Keyring) -> Values:
-    found = [o if isinstance(o, Opened) and o.key else None for o in keyring.look([v or b"" for v in values])]
-    sealed = iter(keyring.seal_many([o.plaintext for o in found if o]))
+def _rotated(values: Values, sealer: Sealer) -> Values:
+    found = [o if isinstance(o, Opened) and o.key else None for o in sealer.look([v or b"" for v in values])]
+    sealed = iter(sealer.seal_many([o.plaintext for o in found if o]))
     return [next(sealed) if o else None for o in found]
 
 

@@ -8,9 +8,10 @@ from typing import Any
 
 from deployguard.databases.base import Database, RowTable
 from deployguard.errors import Refused
-from deployguard.keys.keyring import Keyring
+from deployguard.keys.sealer import Sealer, Sealers
 from deployguard.rows.application import Application
 from deployguard.rows.classify import classify
+from deployguard.rows.tables import as_declared
 
 _SCRIPT = Path(__file__).with_name("probe_roundtrip.py")
 
@@ -120,7 +121,7 @@ def left_in(note: Path) -> list[Left]:
     return [Left(row["model"], tuple(row["key"])) for row in map(json.loads, lines)]
 
 
-def problems_of(trial: Trial, database: Database, keyring: Keyring, marker: str) -> list[str]:
+def problems_of(trial: Trial, database: Database, sealers: Sealers, marker: str) -> list[str]:
     """What is wrong with a row as the application reads it and as it is stored; nothing where all is well."""
     found = [
         f"{trial.model}.{name}: the application does not read back what it wrote"
@@ -131,14 +132,16 @@ def problems_of(trial: Trial, database: Database, keyring: Keyring, marker: str)
         found.append(f"{trial.model}: the application cannot read the row that it wrote ({trial.error})")
     fields = list(trial.columns)
     table = RowTable(trial.table, trial.key_columns, tuple(trial.columns.values()))
+    table = as_declared(table, database.shape(table.name))
     rows = database.rows(table, [trial.key or ()])
     if not rows:
         return [*found, f"{trial.model}: the application wrote the row to another database than the environment's"]
     for name, value in zip(fields, rows[0].values, strict=True):
-        kind = classify(value, keyring)
+        sealer = sealers.of(trial.table, trial.columns[name])
+        kind = classify(value, sealer)
         if kind != "primary":
             found.append(f"{trial.model}.{name}: what is stored {_MEANS[kind]}")
-        elif name in trial.marked and marker.encode() not in _opened(keyring, value):
+        elif name in trial.marked and marker.encode() not in _opened(sealer, value):
             found.append(f"{trial.model}.{name}: the stored token holds something else than was written")
     return found
 
@@ -150,6 +153,6 @@ _MEANS = {
 }  # fmt: skip
 
 
-def _opened(keyring: Keyring, value: bytes | None) -> bytes:
-    opened = keyring.open(value or b"")
+def _opened(sealer: Sealer, value: bytes | None) -> bytes:
+    opened = sealer.open(value or b"")
     return opened.plaintext if opened is not None else b""

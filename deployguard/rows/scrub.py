@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from deployguard.databases.base import Database
 from deployguard.databases.residue import Place
-from deployguard.keys.keyring import Keyring, Opened
+from deployguard.keys.keyring import Opened
+from deployguard.keys.sealer import Sealers
 from deployguard.rows.tables import Work, ranges, tables_of
 from deployguard.rows.target import EncryptedColumn
 
@@ -34,7 +35,7 @@ class Looked:
     cleaned: bool
 
 
-def samples(database: Database, columns: Sequence[EncryptedColumn], keyring: Keyring) -> list[bytes]:
+def samples(database: Database, columns: Sequence[EncryptedColumn], keyring: Sealers) -> list[bytes]:
     """What some tokens hold, here and there in each table, to be looked for in files.
 
     Shorter values than ten bytes would be found by chance, and long ones may be stored
@@ -47,12 +48,14 @@ def samples(database: Database, columns: Sequence[EncryptedColumn], keyring: Key
     return sorted(found)
 
 
-def _of_table(database: Database, work: Work, keyring: Keyring, many: int) -> list[bytes]:
+def _of_table(database: Database, work: Work, keyring: Sealers, many: int) -> list[bytes]:
     found: list[bytes] = []
     for after, _ in ranges(database, work.table, database.count(work.table.name)):
         rows = database.page(work.table, after, 200)
-        opened = keyring.look([value or b"" for row in rows for value in row.values])
-        found += [o.plaintext for o in opened if isinstance(o, Opened) and _SHORTEST <= len(o.plaintext) <= _LONGEST]
+        for index, column in enumerate(work.table.columns):
+            opened = keyring.of(work.table.name, column).look([row.values[index] or b"" for row in rows])
+            plain = [each.plaintext for each in opened if isinstance(each, Opened)]
+            found += [each for each in plain if _SHORTEST <= len(each) <= _LONGEST]
     return random.sample(found, min(many, len(found)))
 
 

@@ -1,7 +1,7 @@
 """Columns → tables to work on, and what must be so before the first write."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from deployguard.databases.base import Database, Key, RowTable, TableShape
@@ -44,7 +44,8 @@ def _work(database: Database, name: str, columns: tuple[EncryptedColumn, ...]) -
         )
     for column in columns:
         _fits(shape, column)
-    return Work(RowTable(name, shape.key, tuple(c.column for c in columns)), columns, shape)
+    binary = frozenset(index for index, column in enumerate(columns) if column.stored_as == "binary")
+    return Work(RowTable(name, shape.key, tuple(c.column for c in columns), binary=binary), columns, shape)
 
 
 def _fits(shape: TableShape, column: EncryptedColumn) -> None:
@@ -54,7 +55,12 @@ def _fits(shape: TableShape, column: EncryptedColumn) -> None:
         raise Refused(f"the column {name} is not in the database", hint="Migrate the database first; was it renamed?")
     if declared.generated:
         raise Refused(f"the column {name} is generated from others", hint="Encrypt the columns it is made of.")
-    if not declared.text:
+    if column.stored_as == "binary" and not declared.binary:
+        raise Refused(
+            f"the column {name} is of the type {declared.type}, where the application stores bytes",
+            hint="Change it with a migration first, and bring its values along as bytes.",
+        )
+    if column.stored_as == "text" and not declared.text:
         raise Refused(
             f"the column {name} is of the type {declared.type}, which does not hold a token",
             hint="Change it to text with a migration first.",
@@ -68,11 +74,22 @@ def _fits(shape: TableShape, column: EncryptedColumn) -> None:
 
 
 def widths_of(work: Work) -> tuple[int | None, ...]:
-    """The most characters each column may hold: the narrower of what the database and the application say."""
+    """The most characters or bytes each column may hold: the less of what the database and the application say."""
     return tuple(
         min((w for w in (work.shape.columns[c.column].width, c.width) if w is not None), default=None)
         for c in work.columns
     )
+
+
+def as_declared(table: RowTable, shape: TableShape) -> RowTable:
+    """The same of another copy of the database, where a column that holds bytes may still be one of text."""
+    binary = frozenset(i for i, c in enumerate(table.columns) if c in shape.columns and holds_bytes(shape, c))
+    return replace(table, binary=binary)
+
+
+def holds_bytes(shape: TableShape, column: str) -> bool:
+    """Whether a column holds bytes and nothing else."""
+    return shape.columns[column].binary and not shape.columns[column].text
 
 
 def ranges(database: Database, table: RowTable, rows: int) -> list[tuple[Key | None, Key | None]]:

@@ -5,6 +5,7 @@ from typing import Literal
 
 EmptyBecomes = Literal["token", "null", "empty"]
 Derivation = Literal["raw", "hkdf", "pbkdf2", "other"]
+SealedBy = Literal["keys", "derived", "application"]
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,8 @@ class EncryptedColumn:
         package: distribution that the field comes from, "" where the application wrote it.
         derivation: how the key of the tokens comes from the one in the settings: as it stands,
             by HKDF or PBKDF2 with the package's parameters, or in a way we do not know.
-        form: whether a value is one whole Fernet token; "other" is refused by name.
+        derived_from: names of the settings that the key is derived from, where it is and that can be told.
+        form: whether a value is one whole Fernet token; any other only the application itself can write.
         stored_as: the type the application reads and writes; it may not read the other one.
         keys: how many keys the application tries; 0 where it cannot be seen.
         managed: whether Django's migrations own the table.
@@ -54,6 +56,19 @@ class EncryptedColumn:
     nullable: bool = True
     managed: bool = True
     hides_rows: bool = False
+    derived_from: tuple[str, ...] = ()
+
+    @property
+    def place(self) -> str:
+        """Table and column, for people and as a name."""
+        return f"{self.table}.{self.column}"
+
+    @property
+    def sealed_by(self) -> SealedBy:
+        """Whose keys seal it: those of the runbook, those that the application derives, or the application itself."""
+        if self.form != "fernet" or (self.derivation != "raw" and not self.keys):
+            return "application"
+        return "keys" if self.derivation == "raw" else "derived"
 
 
 @dataclass(frozen=True)

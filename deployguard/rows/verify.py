@@ -3,13 +3,15 @@
 import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from itertools import islice
 from typing import Self
 
 from deployguard.databases.base import Database, Key, Row, Sieve
-from deployguard.keys.keyring import Keyring, token_length
+from deployguard.keys.keyring import token_length
+from deployguard.keys.sealer import Sealer, Sealers
 from deployguard.keys.tokens import BEGIN, content_length
 from deployguard.rows.classify import Class, classes
 from deployguard.rows.crew import Alone, Crew, Desk, Slice, carry_out
@@ -32,9 +34,20 @@ _MEANING = {
         "is stored as something else than text",
         "Convert these rows to text first: the way back would not be exact.",
     ),
+    "not bytes": (
+        "is stored as something else than bytes",
+        "Convert these rows in the migration, as with CAST(… AS BLOB): the application reads bytes there.",
+    ),
+    "inexact": (
+        "would not come back byte for byte from the application",
+        "Have the application write these rows anew, as it spells them, before encrypting.",
+    ),
     "too wide": ("would not fit as a token", "Widen the column with a migration before encrypting."),
     "empty": ("is empty, where the application stores a token", "Run the encryption again."),
 }
+
+STRANGE = ("foreign", "not bytes", "inexact")
+"""Kinds of values that could not be put back as they were."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +89,7 @@ class Verification:
 def verify(
     database: Database,
     columns: Sequence[EncryptedColumn],
-    keyring: Keyring,
+    keyring: Sealers,
     *,
     pulse: Pulse,
     keys: int = 5,
@@ -132,6 +145,8 @@ def _read(database: Database, crew: Crew, work: Work, keys: int, pulse: Pulse) -
 
 def _suspects(work: Work) -> Work:
     """Only rows with what may be a token that does not open, or a value whose token does not fit."""
+    if any(column.sealed_by == "application" for column in work.columns):
+        return work  # neither has a form that a database knows
     longer = tuple(None if width is None else content_length(width) for width in widths_of(work))
     sieve = Sieve(begins=BEGIN, long=token_length(0), longer=longer)
     return replace(work, table=replace(work.table, sieve=sieve))
@@ -150,7 +165,7 @@ class _Part:
 def read_slice(desk: Desk, part: _Part, seconds: float) -> Slice[_Part]:
     """Read some pages of a range, at least one."""
     table, after, tally = replace(part.work.table, until=part.until), part.after, _Tally.of(part.work, part.tally.most)
-    reader, until = _Reader(part.work, desk.keyring), time.monotonic() + seconds
+    reader, until = _Reader(part.work, [desk.of(c) for c in part.work.columns]), time.monotonic() + seconds
     while page := desk.database.page(table, after, PAGE):
         reader.add(page, tally)
         after = page[-1].key
@@ -207,8 +222,8 @@ class _Tally:
 class _Reader:
     """Looks at pages of one table, column by column."""
 
-    def __init__(self, work: Work, keyring: Keyring) -> None:
-        self._work, self._keyring = work, keyring
+    def __init__(self, work: Work, sealers: Sequence[Sealer]) -> None:
+        self._work, self._sealers = work, sealers
         self._widths = widths_of(work)
 
     def add(self, page: Sequence[Row], tally: _Tally) -> None:
@@ -216,15 +231,35 @@ class _Reader:
         tally.rows += len(page)
         for index, column in enumerate(self._work.columns):
             values = [row.values[index] for row in page]
-            kinds = classes(values, self._keyring)
+            kinds = classes(values, self._sealers[index])
             sealed = {"plaintext", "empty"} if column.empty_becomes == "token" else {"plaintext"}
             _count(tally.counted[index], values, kinds)
+            if column.sealed_by == "application":
+                self._add_spoken(page, index, kinds, sealed, tally)
+                continue
             lengths = Counter(len(v or b"") for v, kind in zip(values, kinds, strict=True) if kind in sealed)
             tally.counted[index]["bytes_after"] += sum((token_length(n) - n) * many for n, many in lengths.items())
             self._note(page, index, kinds, sealed | {"unknown", "nested"}, tally)
             width = self._widths[index]
             if width is not None and lengths and token_length(max(lengths)) > width:
                 self._note_wide(page, index, kinds, sealed, tally, width)
+
+    def _add_spoken(
+        self, page: Sequence[Row], index: int, kinds: Sequence[Class], sealed: AbstractSet[str], tally: _Tally
+    ) -> None:
+        """Of a column that the application seals: how long a token gets is known once it has made one."""
+        self._note(page, index, kinds, sealed | {"unknown", "nested"}, tally)
+        plain = [row for row, kind in zip(page, kinds, strict=True) if kind in sealed]
+        values, width = [row.values[index] or b"" for row in plain], self._widths[index]
+        sizes = self._sealers[index].sizes(values)
+        pairs = zip(values, sizes, strict=True)
+        tally.counted[index]["bytes_after"] += sum(size - len(value) for value, size in pairs if size is not None)
+        inexact = [row.key for row, size in zip(plain, sizes, strict=True) if size is None]
+        wide = [row.key for row, size in zip(plain, sizes, strict=True) if width is not None and (size or 0) > width]
+        tally.counted[index]["too_wide"] += len(wide)
+        for kind, keys in (("inexact", inexact), ("too wide", wide)):
+            if keys:
+                tally.note(index, kind, len(keys), keys)
 
     def _note(
         self, page: Sequence[Row], index: int, kinds: Sequence[Class], bad: Collection[str], tally: _Tally
@@ -236,7 +271,8 @@ class _Reader:
                 tally.note(index, kind, many, first)
         foreign = [row.key for row in page if index in row.foreign]
         if foreign:
-            tally.note(index, "foreign", len(foreign), foreign)
+            binary = self._work.columns[index].stored_as == "binary"
+            tally.note(index, "not bytes" if binary else "foreign", len(foreign), foreign)
 
     def _note_wide(
         self,

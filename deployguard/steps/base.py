@@ -195,9 +195,15 @@ class Target:
         from deployguard.rows.discover import discover
 
         if "discovery" not in self.remembered:
-            self.remembered["discovery"] = discover(application)
-        found: Discovery = self.remembered["discovery"]
-        return found
+            found = discover(application)
+            self.remembered["discovery"] = found if self.database_url is None else found.within(self._is_mine)
+        known: Discovery = self.remembered["discovery"]
+        return known
+
+    def _is_mine(self, standing: "ApplicationDatabase") -> bool:
+        from deployguard.databases.url import parse_url
+
+        return _is_same(standing, parse_url(self.database_url or ""), self.directory, self.project)
 
     def connect(self, *, read_only: bool = False) -> "Database":
         """A new connection to the environment's database.

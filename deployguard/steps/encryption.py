@@ -9,25 +9,27 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, field_validator
 
 from deployguard.databases import connect
-from deployguard.databases.base import Database
+from deployguard.databases.base import Database, RowTable
 from deployguard.databases.server_disk import room_of
 from deployguard.databases.url import parse_url
 from deployguard.errors import DeployguardError, Refused
-from deployguard.keys.keyring import Keyring
+from deployguard.keys.sealer import Sealers
+from deployguard.keys.tokens import raw_forms, token_forms
 from deployguard.rows.classify import classes
 from deployguard.rows.crew import Alone, Crew, Desk, Place, Team
 from deployguard.rows.only import Only, only
 from deployguard.rows.progress import BatchSize, Pulse
 from deployguard.rows.progress import Progress as RowProgress
 from deployguard.rows.rewrite import Rewritten
-from deployguard.rows.tables import tables_of
+from deployguard.rows.sealers import sealing
+from deployguard.rows.tables import as_declared, tables_of
 from deployguard.rows.target import ColumnCount, EncryptedColumn
 from deployguard.rows.throttle import Limits, Throttle
 from deployguard.rows.verify import Verification, verify
 from deployguard.runbook.quantities import Duration, Size
-from deployguard.secret import Secret
 from deployguard.source.base import Column
 from deployguard.steps.base import JSON, Context, Outcome, Progress, Step, Target
+from deployguard.steps.column_keys import Means, means_of
 
 
 class Rewriting(Step):
@@ -92,7 +94,8 @@ class Rewriting(Step):
         verb: str,
         *,
         stage: str = "",
-        keys: Sequence[Secret] = (),
+        back: bool = False,
+        columns: Sequence[EncryptedColumn] = (),
     ) -> Outcome:
         """Rewrite the columns on record until a whole pass finds nothing to do.
 
@@ -101,10 +104,11 @@ class Rewriting(Step):
             rewrite: one of `rows.rewrite`, with what only it takes already given.
             verb: what it has done, for people.
             stage: tells this work from other work of the same step; the same one goes on after a crash.
-            keys: newest first; by default the environment's.
+            back: with the keys in the order that they had before the newest was made.
+            columns: to rewrite; by default those on record.
         """
         begun = context.target.clock.monotonic()
-        with work(context, columns=recalled(context.before), how=self, keys=keys) as w:
+        with work(context, columns=columns or recalled(context.before), how=self, back=back) as w:
             done = rewrite(
                 w.database, w.columns, w.keyring, operation=operation_of(context, stage), fence=context.fence,
                 pulse=w.pulse, crew=w.crew, batch=self.size(), some=self.some(),
@@ -123,7 +127,7 @@ class Work:
 
     database: Database
     columns: tuple[EncryptedColumn, ...]
-    keyring: Keyring
+    keyring: Sealers
     crew: Crew
     pulse: Pulse
 
@@ -135,7 +139,7 @@ def work(
     columns: Sequence[EncryptedColumn] = (),
     how: Rewriting | None = None,
     writes: bool = False,
-    keys: Sequence[Secret] = (),
+    back: bool = False,
 ) -> Iterator[Work]:
     """Everything that row work needs, connections and processes ended afterwards.
 
@@ -144,35 +148,36 @@ def work(
         columns: to work on, where they are known; by default what the application says.
         how: of the step, where rows are to be rewritten; otherwise they are only read.
         writes: whether the database is to be written to without that.
-        keys: newest first; by default the environment's.
+        back: with the keys in the order that they had before the newest was made.
 
     Raises:
-        Refused: the application encrypts nothing, or in a form that is not ours to write.
+        Refused: the application encrypts nothing, or a column's keys are not to be had.
     """
     columns, target = tuple(columns) or context.discover().fields, context.target
     if not columns:
+        elsewhere = f" of this database, but {told}" if (told := elsewhere_told(context)) else ""
         raise Refused(
-            f"the application in {target.directory} encrypts no column",
+            f"the application in {target.directory} encrypts no column{elsewhere}",
             hint="Bring the code that encrypts, and its dependencies, before this step.",
         )
-    refuse_foreign(columns)
     pulse, read_only = pulse_of(context), how is None and not writes
     with ExitStack() as stack:
         if how is not None:
             throttle = stack.enter_context(closing(_throttle(target, how.limits())))
             pulse = throttle.over(pulse)
         database = stack.enter_context(closing(target.connect(read_only=read_only)))
-        keyring = Keyring.from_secrets(keys) if keys else target.keyring
-        crew = team(target, database, keyring, keys=keys, read_only=read_only, many=how.workers if how else None)
-        yield Work(database, columns, keyring, stack.enter_context(crew), pulse)
+        means = means_of(target, columns, back=back)
+        sealers = stack.enter_context(sealing(means.keys, means.beside))
+        crew = team(target, database, sealers, means, read_only=read_only, many=how.workers if how else None)
+        yield Work(database, columns, sealers, stack.enter_context(crew), pulse)
 
 
 def team(
     target: Target,
     database: Database,
-    keyring: Keyring,
+    sealers: Sealers,
+    means: Means,
     *,
-    keys: Sequence[Secret] = (),
     read_only: bool,
     many: int | None = None,
 ) -> Team:
@@ -181,14 +186,13 @@ def team(
     Args:
         target: where the database is.
         database: this process's connection to it.
-        keyring: this process's keys.
-        keys: the same as secrets; by default the environment's.
+        sealers: this process's.
+        means: what the others make theirs of.
         read_only: whether the others write nothing either.
         many: processes; one for each core by default.
     """
-    secrets = tuple(keys) or tuple(target.secrets.get(name) for name in target.keys)
-    place = Place(target.database_url or "", target.project, secrets, read_only)
-    alone = Alone(Desk(database, keyring))
+    place = Place(target.database_url or "", target.project, means.keys, read_only, means.beside)
+    alone = Alone(Desk(database, sealers))
     return Team(place, alone, many) if many else Team(place, alone)
 
 
@@ -217,6 +221,14 @@ def chosen_columns(context: Context, names: Sequence[str]) -> list[Column]:
     return [_discovered(column) for column in context.discover().fields if column.field]
 
 
+def elsewhere_told(context: Context) -> str:
+    """Encrypted columns of the application's other databases, in words; empty where there are none."""
+    if context.target.application_parts is None or not (found := context.discover().elsewhere):
+        return ""
+    names = ", ".join(f"{column.place} ({column.database})" for column in found)
+    return f"not looked at, since they are in another database: {names}"
+
+
 def no_columns() -> Outcome:
     """What a check says that was given no column, and found none."""
     return Outcome(
@@ -234,21 +246,6 @@ def _named(name: str) -> Column:
 def _discovered(column: EncryptedColumn) -> Column:
     model, _, field = column.field.rpartition(".")
     return Column(model, field, column.table, column.column)
-
-
-def refuse_foreign(columns: Sequence[EncryptedColumn]) -> None:
-    """Refuse columns whose tokens only the application itself can write.
-
-    Raises:
-        Refused: names them.
-    """
-    foreign = [c for c in columns if c.form != "fernet" or c.derivation != "raw" or c.stored_as != "text"]
-    if foreign:
-        names = ", ".join(f"{c.table}.{c.column} ({c.package or c.field_class})" for c in foreign)
-        raise Refused(
-            f"these columns do not hold plain Fernet tokens under the given key: {names}",
-            hint="Change the field to one that stores Fernet tokens as text, or leave it out of this deployment.",
-        )
 
 
 def pulse_of(context: Context) -> Pulse:
@@ -297,9 +294,30 @@ def locked(context: Context) -> str:
             for each in tables_of(w.database, w.columns)
             for page in [w.database.page(each.table, None, _LOOKED_AT)]
             for index, column in enumerate(each.table.columns)
-            if "unknown" in classes([row.values[index] for row in page], w.keyring)
+            if "unknown" in classes([row.values[index] for row in page], w.keyring.of(each.table.name, column))
         ]
     return f"no key opens tokens that stand in {', '.join(found)}" if found else ""
+
+
+def tokens_left(context: Context, columns: Sequence[EncryptedColumn]) -> list[str]:
+    """Where values are built like tokens, by their form alone: for columns whose keys are gone."""
+    found: dict[str, int] = {}
+    if not columns:
+        return []
+    with opened(context, read_only=True) as database:
+        for table in dict.fromkeys(column.table for column in columns):
+            shape = database.shape(table)
+            names = tuple(column.column for column in columns if column.table == table)
+            # the migration is undone too, so what the application said of the columns is no longer so
+            each, after = as_declared(RowTable(table, shape.key, names), shape), None
+            while page := database.page(each, after, _LOOKED_AT):
+                for index, column in enumerate(each.columns):
+                    values = [row.values[index] or b"" for row in page]
+                    forms = zip(token_forms(values), raw_forms(values), strict=True)
+                    place = f"{each.name}.{column}"
+                    found[place] = found.get(place, 0) + sum(text is not None or raw is not None for text, raw in forms)
+                after = page[-1].key
+    return [f"{place} ({count:,})" for place, count in found.items() if count]
 
 
 def described(found: Verification, *kinds: str) -> list[str]:
@@ -324,18 +342,24 @@ def keys_needed(target: Target) -> tuple[str, ...] | None:
     With several keys every row is read: a backup that is taken after a rotation does not need the old one.
     """
     try:
-        prints = target.keyring.fingerprints
-        columns = target.discover().fields if len(prints) > 1 else ()
-        if not columns:
-            return prints
-        with (
-            closing(target.connect(read_only=True)) as database,
-            team(target, database, target.keyring, read_only=True) as crew,
-        ):
-            _, older = _under(verify(database, columns, target.keyring, pulse=lambda _: None, crew=crew))
+        asked = target.application_parts is not None or len(target.keys) > 1
+        columns = target.discover().fields if asked else ()
+        with ExitStack() as stack:
+            means = means_of(target, columns)
+            sealers = stack.enter_context(sealing(means.keys, means.beside))
+            rings = [sealers.of(c.table, c.column).fingerprints for c in columns] or [target.keyring.fingerprints]
+            if target.keys:
+                rings.append(target.keyring.fingerprints)
+            newest = tuple(dict.fromkeys(each for ring in rings for each in ring[:1]))
+            every = tuple(dict.fromkeys(each for ring in rings for each in ring))
+            if len(every) == len(newest) or not columns:
+                return every
+            database = stack.enter_context(closing(target.connect(read_only=True)))
+            crew = stack.enter_context(team(target, database, sealers, means, read_only=True))
+            _, older = _under(verify(database, columns, sealers, pulse=lambda _: None, crew=crew))
     except DeployguardError:
         return None
-    return prints if older else prints[:1]
+    return every if older else newest
 
 
 def _under(found: Verification) -> tuple[int, int]:

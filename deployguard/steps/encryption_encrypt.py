@@ -1,12 +1,16 @@
 """`encryption.encrypt`: every plaintext of the encrypted columns becomes a token, and back."""
 
+from collections.abc import Sequence
 from contextlib import closing
 from functools import partial
 from typing import ClassVar
 
+from deployguard.errors import StepFailed
 from deployguard.rows.rewrite import decrypt, encrypt
+from deployguard.rows.target import EncryptedColumn
 from deployguard.steps.base import Context, Outcome, Preview
-from deployguard.steps.encryption import Rewriting, locked, operation_of
+from deployguard.steps.column_keys import keys_gone
+from deployguard.steps.encryption import Rewriting, locked, operation_of, recalled, tokens_left
 from deployguard.steps.encryption_plan import foreseen
 
 
@@ -38,13 +42,22 @@ class EncryptionEncrypt(Rewriting):
 
     def settle(self, context: Context) -> Outcome:
         """Open what the outgoing code encrypted after the way back had passed, and leave nothing of ours behind."""
-        outcome = self._back(context, "settle")
+        columns = recalled(context.before)
+        lost = keys_gone(context.target, columns)
+        there = tuple(column for column in columns if column not in lost)
+        if left := tokens_left(context, lost):
+            raise StepFailed(
+                f"tokens that the outgoing code wrote are left in {', '.join(left)}, and the code that derives or knows"
+                " their keys is gone",
+                hint="Bring that code back for as long as 'deployguard data decrypt' takes.",
+            )
+        outcome = self._back(context, "settle", there) if there or not columns else Outcome("no token is left")
         with closing(context.target.connect()) as database:
             # another run's list of what it must leave is still needed for that run's own way back
             if all(name.startswith(f"{context.run}/") for name in database.operations()):
                 database.forget()
         return outcome
 
-    def _back(self, context: Context, stage: str) -> Outcome:
+    def _back(self, context: Context, stage: str, columns: Sequence[EncryptedColumn] = ()) -> Outcome:
         back = partial(decrypt, undo_of=operation_of(context), since=context.began)
-        return self.carry_out(context, back, "decrypted", stage=stage)
+        return self.carry_out(context, back, "decrypted", stage=stage, columns=columns)

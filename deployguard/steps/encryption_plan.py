@@ -4,14 +4,15 @@ import time
 from dataclasses import asdict, dataclass
 from typing import ClassVar
 
-from deployguard.keys.keyring import Keyring
+from deployguard.keys.sealer import Sealers
 from deployguard.rows.only import Only
 from deployguard.rows.outlook import Outlook, outlook, window
 from deployguard.rows.target import ColumnCount
-from deployguard.rows.verify import Verification, verify
+from deployguard.rows.verify import STRANGE, Verification, verify
 from deployguard.runbook.quantities import spell
 from deployguard.steps.base import JSON, Check, Context, Outcome, Preview
-from deployguard.steps.encryption import counts, described, to_encrypt, work
+from deployguard.steps.column_keys import key_lines, whose_keys
+from deployguard.steps.encryption import counts, described, elsewhere_told, to_encrypt, work
 
 _TRIED = 2_000
 """Values that are sealed to learn this machine's speed."""
@@ -38,7 +39,7 @@ class EncryptionPlan(Check):
     def execute(self, context: Context) -> Outcome:
         """Read every row and count."""
         found, seconds, told = _read(context)
-        bad = described(found, "too wide", "unknown", "foreign", "nested")
+        bad = described(found, "too wide", "unknown", "nested", *STRANGE)
         return Outcome(
             "; ".join(bad or [_summary(found, seconds), *told.lines()]),
             status="fail" if bad else "pass",
@@ -56,6 +57,10 @@ class _Told:
 
     tables: tuple[Outlook, ...]
     unread: tuple[str, ...]
+    keys: tuple[str, ...]
+    """Whose keys seal the columns that the runbook's do not."""
+    whose: tuple[JSON, ...]
+    elsewhere: str
 
     def lines(self) -> list[str]:
         log = sum(t.log or 0 for t in self.tables)
@@ -67,12 +72,18 @@ class _Told:
         )
         return [
             live,
+            *self.keys,
+            *([self.elsewhere] if self.elsewhere else []),
             *([f"about {log / 2**20:.1f} MiB of {self.tables[0].log_name}"] if log else []),
             *([f"triggers fire for each row of {', '.join(firing)}"] if firing else []),
         ]
 
     def evidence(self) -> JSON:
-        return {"tables": [asdict(table) for table in self.tables], "maintenance_window": list(self.unread)}
+        return {
+            "tables": [asdict(table) for table in self.tables],
+            "maintenance_window": list(self.unread),
+            "keys": list(self.whose),
+        }
 
 
 def foreseen(context: Context, some: Only | None = None) -> Preview:
@@ -93,7 +104,11 @@ def _read(context: Context, some: Only | None = None) -> tuple[Verification, flo
     """What stands in the rows, the seconds that encrypting it takes, and what that means for others."""
     with work(context) as w:
         found = verify(w.database, w.columns, w.keyring, pulse=w.pulse, crew=w.crew, some=some)
-        return found, _seconds(found, w.keyring), _Told(outlook(w.database, found.columns), window(w.columns))
+        told = _Told(
+            outlook(w.database, found.columns), window(w.columns), tuple(key_lines(w.columns)),
+            tuple(whose_keys(context.target, w.columns)), elsewhere_told(context),
+        )  # fmt: skip
+        return found, _seconds(found, w.keyring), told
 
 
 def _summary(found: Verification, seconds: float) -> str:
@@ -106,9 +121,14 @@ def _growth(columns: tuple[ColumnCount, ...]) -> int:
     return sum(column.bytes_after - column.bytes for column in columns)
 
 
-def _seconds(found: Verification, keyring: Keyring) -> float:
-    values = to_encrypt(found.columns)
-    sample = [b"x" * 32] * min(_TRIED, values)
-    begun = time.perf_counter()
-    keyring.seal_many(sample)
-    return (time.perf_counter() - begun) / max(len(sample), 1) * values / _SHARE
+def _seconds(found: Verification, sealers: Sealers) -> float:
+    seconds, spent = 0.0, dict[int, float]()
+    for column in found.columns:
+        sealer = sealers.of(column.table, column.column)
+        if column.plaintext and id(sealer) not in spent:
+            sample = [sealer.example] * min(_TRIED, to_encrypt(found.columns))
+            begun = time.perf_counter()
+            sealer.seal_many(sample)
+            spent[id(sealer)] = (time.perf_counter() - begun) / len(sample)
+        seconds += spent.get(id(sealer), 0.0) * column.plaintext / _SHARE
+    return seconds

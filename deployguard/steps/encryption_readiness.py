@@ -7,12 +7,13 @@ from typing import ClassVar
 from deployguard.databases.base import Database, RowTable
 from deployguard.errors import Refused
 from deployguard.keys.keyring import Keyring, has_token_form
+from deployguard.keys.sealer import Sealers
 from deployguard.rows.discover import handshake
-from deployguard.rows.tables import tables_of
+from deployguard.rows.tables import as_declared, tables_of
 from deployguard.rows.target import EncryptedColumn
-from deployguard.rows.verify import verify
+from deployguard.rows.verify import STRANGE, verify
 from deployguard.steps.base import Check, Context, Outcome
-from deployguard.steps.encryption import Work, counts, described, opened, work
+from deployguard.steps.encryption import Work, counts, described, elsewhere_told, opened, work
 
 _SAMPLE = 20_000
 """Rows of each table that are looked at for tokens while the application does not say where to look."""
@@ -43,7 +44,9 @@ class EncryptionReadiness(Check):
         with work(context, columns=columns) as desk:
             findings = [*self._shapes(desk), *self._values(desk)]
             counted = next((f.columns for f in findings if f.columns), [])
-        findings += _handshake(context, columns)
+            findings += _handshake(context, columns, desk.keyring)
+        if elsewhere := elsewhere_told(context):
+            findings.append(_Finding("warn", elsewhere, "Deploy to that database too, in an environment of its own."))
         return _outcome(findings, {"columns": counted, "fields": len(columns), "handshake": _shook(findings)})
 
     def _not_yet(self, context: Context) -> Outcome:
@@ -88,7 +91,7 @@ class EncryptionReadiness(Check):
         yield _Finding("pass", "", "", counts(found.columns))
         for sentence in described(found, "unknown"):
             yield _Finding("fail", sentence, "The key is not the one these tokens were made with, or they are damaged.")
-        for sentence in described(found, "foreign"):
+        for sentence in described(found, *STRANGE):
             yield _Finding("fail" if self.required else "warn", sentence, "")
         for sentence in described(found, "too wide"):
             yield _Finding(
@@ -107,18 +110,21 @@ class _Finding:
     columns: list[dict[str, object]] | None = None
 
 
-def _handshake(context: Context, columns: Sequence[EncryptedColumn]) -> Iterator[_Finding]:
-    keyring = context.target.keyring
+def _handshake(context: Context, columns: Sequence[EncryptedColumn], sealers: Sealers) -> Iterator[_Finding]:
     written_with: set[int] = set()
 
-    def open_token(token: bytes) -> bytes:
-        opened_token = keyring.open(token)
+    def seal(column: EncryptedColumn, plaintext: bytes) -> bytes:
+        return sealers.of(column.table, column.column).seal_many([plaintext])[0]
+
+    def open_token(column: EncryptedColumn, token: bytes) -> bytes:
+        opened_token = sealers.of(column.table, column.column).open(token)
         if opened_token is None:
             raise Refused("no key opens the token")
-        written_with.add(opened_token.key)
+        if column.sealed_by == "keys":
+            written_with.add(opened_token.key)
         return opened_token.plaintext
 
-    shaken = handshake(context.target.application, columns, keyring.seal, open_token)
+    shaken = handshake(context.target.application, columns, seal, open_token)
     for problem in shaken.problems:
         yield _Finding("fail", problem, "Give deployguard and the application the same key: secrets: and django: env:.")
     if shaken.ok:
@@ -160,7 +166,7 @@ def _tokens_there(database: Database, keyring: Keyring) -> tuple[int, list[str]]
         if not shape.key or not text:
             continue
         lost: dict[int, int] = {}
-        for row in database.page(RowTable(name, shape.key, text), None, _SAMPLE):
+        for row in database.page(as_declared(RowTable(name, shape.key, text), shape), None, _SAMPLE):
             for index, value in enumerate(row.values):
                 if value is not None and has_token_form(value):
                     opens = keyring.open(value) is not None

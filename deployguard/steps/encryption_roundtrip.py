@@ -10,7 +10,9 @@ from pydantic import Field, StringConstraints
 
 from deployguard.errors import DeployguardError, Refused, StepFailed
 from deployguard.rows.roundtrip import Left, Trial, left_in, problems_of, remove, write
+from deployguard.rows.sealers import sealing
 from deployguard.steps.base import JSON, Context, Outcome, Preview, Step
+from deployguard.steps.column_keys import means_of
 from deployguard.steps.encryption import opened
 
 ModelName = Annotated[str, StringConstraints(pattern=r"^\w+\.\w+$")]
@@ -120,9 +122,10 @@ def _problems(context: Context, trials: Sequence[Trial], written: Sequence[Trial
     for trial in trials:
         if trial.key is None and trial.error and not trial.refused:
             yield f"{trial.model}: the application cannot write a row ({trial.error})"
-    with opened(context, read_only=True) as database:
+    means = means_of(context.target, context.discover().fields)
+    with opened(context, read_only=True) as database, sealing(means.keys, means.beside) as sealers:
         for trial in written:
-            yield from problems_of(trial, database, context.target.keyring, marker)
+            yield from problems_of(trial, database, sealers, marker)
     if not written and all(trial.needs or trial.refused for trial in trials):
         yield f"no row could be written: {'; '.join(_lacking(t) for t in trials) or 'no model has an encrypted field'}"
 

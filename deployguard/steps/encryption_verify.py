@@ -4,7 +4,9 @@ from typing import ClassVar
 
 from deployguard.rows.verify import verify
 from deployguard.steps.base import Check, Context, Outcome
-from deployguard.steps.encryption import counts, described, work
+from deployguard.steps.encryption import counts, described, elsewhere_told, work
+
+_OTHERS = "Deploy to that database too, in an environment of its own: database:."
 
 
 class EncryptionVerify(Check):
@@ -33,4 +35,7 @@ class EncryptionVerify(Check):
             )
         tokens = sum(c.primary + c.older for c in found.columns)
         rows = sum(c.rows for c in found.columns)
-        return Outcome(f"{rows:,} values read, {tokens:,} tokens opened, none is plaintext", evidence=evidence)
+        read = f"{rows:,} values read, {tokens:,} tokens opened, none is plaintext"
+        if elsewhere := elsewhere_told(context):
+            return Outcome(f"{read}; {elsewhere}", "warn", _OTHERS, evidence)
+        return Outcome(read, evidence=evidence)

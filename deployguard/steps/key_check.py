@@ -17,6 +17,7 @@ from deployguard.rows.application import Application
 from deployguard.runbook.quantities import Duration
 from deployguard.secret import Secret
 from deployguard.steps.base import JSON, Check, Context, Outcome, Progress, Target
+from deployguard.steps.column_keys import key_lines, keys_of_application
 
 Problem = tuple[str, str]
 """What is wrong, and how to mend it in one line."""
@@ -25,10 +26,10 @@ Problem = tuple[str, str]
 class KeyCheck(Check):
     """Check every field-encryption key: it is there, a key, and random; other environments have others.
 
-    It opens with its second copy, stays the same from one start of the application to the next,
-    and stands nowhere in git's history (any branch, tag or stash), in no file that is shipped,
-    and in none that others may read. What the key opens is asked by `encryption.readiness`,
-    which sees the tokens.
+    Keys that the application derives for columns of its own are looked at alike. The key opens with
+    its second copy, stays the same from one start of the application to the next, and stands
+    nowhere in git's history (any branch, tag or stash), in no file that is shipped, and in none
+    that others may read. What the key opens is asked by `encryption.readiness`, which sees the tokens.
     """
 
     uses: ClassVar[str] = "key.check"
@@ -60,20 +61,29 @@ class KeyCheck(Check):
     def execute(self, context: Context) -> Outcome:
         """Fetch each key, look at it from all sides; only a fingerprint goes on record."""
         names = self.secrets or context.target.keys
-        if not names:
+        theirs, problems = _of_the_application(context.target)
+        if not names and not theirs and not problems:
             return Outcome(
                 "the runbook names no encryption key",
                 status="fail",
                 hint="Add one under secrets: and encryption: keys:.",
             )
-        keys, problems = _parsed(context.target, names)
-        notes: list[str] = []
+        keys, bad = _parsed(context.target, names)
+        problems += bad
+        notes = key_lines(context.discover().fields) if theirs else []
         if keys:
             problems += [*self._second_copy(context.target, keys[0]), *self._elsewhere(context.target, keys, notes)]
-            problems += [*_starts(context.target.application_parts), *self._copies(context, keys, notes)]
+        if keys or theirs:
+            derived = [key for _, ring in theirs for key in ring]
+            problems += [*_starts(context.target.application_parts), *self._copies(context, [*keys, *derived], notes)]
         known = [
             {"name": key.name, "fingerprint": fingerprint(key), "source": context.target.secrets.place(key.name)}
             for key in keys
+        ]
+        known += [
+            {"name": key.name, "fingerprint": fingerprint(key), "source": f"the application, for {place}"}
+            for place, ring in theirs
+            for key in ring
         ]
         return _outcome(known, problems, notes)
 
@@ -148,6 +158,18 @@ class KeyCheck(Check):
 
 
 _KEEP = "Keep the same key in two places that do not fail together, and read the second one back from there."
+
+
+def _of_the_application(target: Target) -> tuple[list[tuple[str, tuple[Secret, ...]]], list[Problem]]:
+    """The keys that it derives, by column; an application that does not start is told of by who starts it twice."""
+    try:
+        columns = target.discover().fields if target.application_parts is not None else ()
+    except DeployguardError:
+        return [], []
+    try:
+        return keys_of_application(target, columns), []
+    except DeployguardError as error:
+        return [], [(error.message, error.hint)]
 
 
 def _parsed(target: Target, names: Sequence[str]) -> tuple[list[Secret], list[Problem]]:

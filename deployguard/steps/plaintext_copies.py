@@ -1,6 +1,7 @@
 """`plaintext.copies`: where else what is to be encrypted stands in plain."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from fnmatch import fnmatchcase
 from functools import partial
@@ -10,11 +11,14 @@ from typing import ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from deployguard.errors import Refused
+from deployguard.keys.sealer import Sealers
 from deployguard.rows.copies import Copy, Look, Source, Unlooked
 from deployguard.rows.copies_in_files import FileSearch
 from deployguard.rows.places import Places, places_of, session_texts
+from deployguard.rows.sealers import sealing
 from deployguard.runbook.quantities import Duration
 from deployguard.steps.base import Check, Context, Outcome, Target
+from deployguard.steps.column_keys import means_of
 from deployguard.steps.encryption import chosen_columns, no_columns, opened, pulse_of
 from deployguard.steps.words import SHOWN, ModelField, Reason, some_of
 
@@ -86,9 +90,9 @@ class PlaintextCopies(Check):
         left = partial(_left, target, until)
         application = target.application_parts
         places = places_of(application) if application is not None else Places()
-        with opened(context, read_only=True) as database:
+        with opened(context, read_only=True) as database, _sealers(target) as sealers:
             look = Look(
-                database, target.keyring if target.keys else None, places,
+                database, sealers, places,
                 partial(session_texts, application) if application is not None else None, left, pulse_of(context),
             )  # fmt: skip
             sources, digests, examples = look.learn(columns)
@@ -138,6 +142,19 @@ class PlaintextCopies(Check):
 
     def _reason(self, place: str) -> str:
         return next((a.reason for a in self.allow if a.covers(place)), "")
+
+
+@contextmanager
+def _sealers(target: Target) -> Iterator[Sealers | None]:
+    """Who opens what is encrypted already; None where nothing is."""
+    fields = target.discover().fields if target.application_parts is not None else ()
+    own = [column for column in fields if column.sealed_by != "keys"]
+    if not target.keys and not own:
+        yield None
+        return
+    means = means_of(target, own)
+    with sealing(means.keys, means.beside) as sealers:
+        yield sealers
 
 
 def _left(target: Target, until: float) -> float:

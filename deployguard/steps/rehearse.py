@@ -10,11 +10,13 @@ from deployguard.databases import connect
 from deployguard.databases.base import Database
 from deployguard.errors import DeployguardError, Refused, StepFailed
 from deployguard.rows.compare import Difference, Seen, as_read, as_stored, differences
+from deployguard.rows.sealers import sealing
 from deployguard.rows.target import EncryptedColumn
 from deployguard.runbook.quantities import Duration, spell
 from deployguard.secret import Secret
 from deployguard.steps.backup_create import pulse_of as pulse_of_copies
 from deployguard.steps.base import JSON, Context, Outcome, Preview, Step
+from deployguard.steps.column_keys import means_of
 from deployguard.steps.encryption import pulse_of
 
 
@@ -150,7 +152,9 @@ class _Rehearsal:
             raise StepFailed(f"on a copy of the data, {name} failed: {outcome.summary}", hint=outcome.hint)
         self._tell(name, outcome, begun)
         if not step.check:
-            self._compare(name, as_read(context.target.keyring))
+            means = means_of(context.target, self._context.discover().fields)
+            with sealing(means.keys, means.beside) as sealers:
+                self._compare(name, as_read(sealers))
         return _Done(name, step, context)
 
     def _variable(self) -> dict[str, str | Secret]:
