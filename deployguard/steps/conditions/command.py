@@ -2,7 +2,7 @@
 
 import re
 
-from deployguard.steps.base import Context
+from deployguard.steps.base import Context, show
 from deployguard.steps.conditions.base import Condition, Cursor, Look, Observation, Pattern
 
 
@@ -15,7 +15,11 @@ class Command(Condition):
     """A regular expression that no line of the end of its output (8 KiB) may match."""
 
     def name(self) -> str:
-        """The program."""
+        """The command, as it could be pasted into a shell."""
+        return f"command {show(self.command)}"
+
+    def former_name(self) -> str:
+        """The program alone."""
         return f"command {self.command[0]}"
 
     def begin(self, context: Context, cursor: Cursor | None = None) -> Look:  # noqa: ARG002 - each look runs it anew
