@@ -216,6 +216,17 @@ def test_a_command_and_what_it_prints(site):
     assert not Command(command=["echo", "InvalidToken"], absent="Invalid").begin(site)().ok
 
 
+@pytest.mark.parametrize("place", ["first", "last"])
+def test_every_line_that_a_command_prints_is_looked_at(site, place):
+    much = "seq 1 200000"
+    script = f"echo InvalidToken; {much}" if place == "first" else f"{much}; printf InvalidToken"
+
+    seen = Command(command=["sh", "-c", script], absent="^InvalidToken").begin(site)()
+
+    assert (seen.ok, seen.value) == (False, "1 matching lines")
+    assert Command(command=["sh", "-c", much], absent="^InvalidToken").begin(site)().ok
+
+
 @pytest.mark.parametrize(
     ("values", "ok"), [([0.01], True), ([0.01, 0.02], True), ([0.01, 3], False), ([], False), (["NaN"], False)]
 )
