@@ -34,6 +34,7 @@ from deployguard.engine.target import (
     working_folder,
 )
 from deployguard.errors import (
+    Breached,
     DeployguardError,
     Interrupted,
     LeaseLost,
@@ -448,7 +449,7 @@ def _failed(
 ) -> e.StepFailed:
     return e.StepFailed(
         step=planned.id, attempt=number, error=run_.target.masker.mask_text(error.message), hint=error.hint,
-        final=final,
+        final=final, breached=isinstance(error, Breached),
         command_exit=getattr(error, "command_exit", None), tail=getattr(error, "tail", ""),
         log=log_of(run_, planned), seconds=round(seconds, 3),
     )  # fmt: skip
