@@ -39,6 +39,10 @@ class StepFailed(DeployguardError):
         self.tail = tail
 
 
+class Breached(StepFailed):
+    """What is watched is not as it should be."""
+
+
 class StepTimedOut(StepFailed):
     """A step's work did not end before its deadline."""
 

@@ -34,6 +34,7 @@ from deployguard.engine.target import (
     working_folder,
 )
 from deployguard.errors import (
+    Breached,
     DeployguardError,
     Interrupted,
     LeaseLost,
@@ -126,8 +127,15 @@ class Run:
                     f"step {planned.id} was not done in time", hint="Raise its timeout: if it needs longer."
                 )
 
-        def command(argv: Sequence[str], *, cwd: Path, env: Mapping[str, str | Secret]) -> Result:
-            return self._command(planned, argv, place if cwd == self.target.directory else cwd, env, folder, deadline)
+        def command(
+            argv: Sequence[str],
+            *,
+            cwd: Path,
+            env: Mapping[str, str | Secret],
+            on_output: Callable[[bytes], None] | None = None,
+        ) -> Result:
+            there = place if cwd == self.target.directory else cwd
+            return self._command(planned, argv, there, env, folder, deadline, on_output)
 
         def sample(condition: str, ok: bool, value: str, elapsed: float, **more: Any) -> None:  # noqa: ANN401
             self.record(e.Sampled(step=planned.id, condition=condition, ok=ok, value=value, elapsed=elapsed, **more))
@@ -210,6 +218,7 @@ class Run:
         env: Mapping[str, str | Secret],
         folder: Path,
         deadline: float | None,
+        on_output: Callable[[bytes], None] | None,
     ) -> Result:
         self.lock.require()
         result = run(
@@ -220,6 +229,7 @@ class Run:
             masker=self.target.masker,
             log=folder / f"{planned.id}.log",
             on_line=lambda line: self.observer.printed(planned.id, line),
+            on_output=on_output,
             on_start=lambda pid, began: self.record(e.ProcessStarted(step=planned.id, pid=pid, pid_started=began)),
             should_stop=self.stop.now,
         )
@@ -439,7 +449,7 @@ def _failed(
 ) -> e.StepFailed:
     return e.StepFailed(
         step=planned.id, attempt=number, error=run_.target.masker.mask_text(error.message), hint=error.hint,
-        final=final,
+        final=final, breached=isinstance(error, Breached),
         command_exit=getattr(error, "command_exit", None), tail=getattr(error, "tail", ""),
         log=log_of(run_, planned), seconds=round(seconds, 3),
     )  # fmt: skip

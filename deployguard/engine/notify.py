@@ -83,8 +83,11 @@ class Notifier:
                 return "started", f"Run {run} was begun by {actor} on {host}."
             case e.StepWaiting(step=step, reason=reason):
                 return "waiting", f"Run {run}, step {step}: {reason}.\nThen: {go_on}"
-            case e.StepFailed(step=step, error=error, final=True):
-                return "failed", f"Run {run}, step {step}: {error}\nLook: deployguard show {run}"
+            case e.StepFailed(step=step, error=error, final=True, breached=breached):
+                return (
+                    "breached" if breached else "failed",
+                    f"Run {run}, step {step}: {error}\nLook: deployguard show {run}",
+                )
             case e.RollbackStarted(reason=reason):
                 return "rolling back", f"Run {run}: {reason}\nLook: deployguard show {run}"
             case e.RunFinished(state=state, reason=reason) if state != "waiting":

@@ -94,7 +94,13 @@ def read_only_context(
 
     place = working_folder(target.directory, planned.spec.cwd, names)
 
-    def command(argv: list[str], *, cwd: Path, env: Mapping[str, str | Secret]) -> Result:
+    def command(
+        argv: list[str],
+        *,
+        cwd: Path,
+        env: Mapping[str, str | Secret],
+        on_output: Callable[[bytes], None] | None = None,
+    ) -> Result:
         # Python would leave its bytecode in a tree that must stay as it is
         quiet = {**base_environment(), "PYTHONDONTWRITEBYTECODE": "1", **env}
         result = run(
@@ -103,6 +109,7 @@ def read_only_context(
             env=quiet,
             timeout=timeout,
             masker=target.masker,
+            on_output=on_output,
             should_stop=should_stop,
         )
         if result.stopped:

@@ -154,6 +154,8 @@ class StepFailed(Event):
     error: str
     hint: str = ""
     final: bool = True
+    breached: bool = False
+    """Whether it is a monitor's: what it watches is not as it should be."""
     command_exit: int | None = None
     tail: str = ""
     log: str = ""

@@ -86,6 +86,8 @@ class Seen:
         in_a_row: failed looks since the last good one.
         worst: what the last failed look saw.
         cursor: where the last look ended.
+        looked: when each look was made, in seconds since the first look of the watch.
+        failed: those of them that failed.
     """
 
     samples: int = 0
@@ -93,6 +95,8 @@ class Seen:
     in_a_row: int = 0
     worst: str = ""
     cursor: dict[str, Any] | None = None
+    looked: list[float] = field(default_factory=list)
+    failed: list[float] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -237,9 +241,13 @@ def _agreed(run: RunState, event: e.RunResumed) -> RunState:
 
 def _looked(watched: Watched, record: Record, event: e.Sampled) -> Watched:
     before = watched.seen.get(event.condition, Seen())
+    # the lists are this fold's own; copying them at each of 100,000 looks would be quadratic
+    before.looked.append(event.elapsed)
+    if not event.ok:
+        before.failed.append(event.elapsed)
     seen = Seen(
         before.samples + 1, before.failures + (not event.ok), 0 if event.ok else before.in_a_row + 1,
-        before.worst if event.ok else event.value, event.cursor,
+        before.worst if event.ok else event.value, event.cursor, before.looked, before.failed,
     )  # fmt: skip
     since = watched.since or datetime.fromisoformat(record.at).timestamp() - event.elapsed
     return Watched(since, event.elapsed, watched.missed + event.missed, {**watched.seen, event.condition: seen})

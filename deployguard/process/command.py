@@ -70,6 +70,7 @@ def run(
     log: Path | None = None,
     log_limit: int = LOG_LIMIT,
     on_line: Callable[[str], None] | None = None,
+    on_output: Callable[[bytes], None] | None = None,
     on_start: Callable[[int, float], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
     grace: float = 10.0,
@@ -85,6 +86,7 @@ def run(
         log: gets the whole output, masked; 0600, made at the first byte, appended to if there.
         log_limit: bytes of the log; a note then says how many more there were.
         on_line: gets each line, masked, visible, cut at 4 KiB; of a flood only a part.
+        on_output: gets the whole output as it comes, masked, cut anywhere.
         on_start: gets the process id and `started` of it, once, right after the start.
         should_stop: asked about every 20 ms.
         grace: seconds between TERM and KILL.
@@ -100,7 +102,7 @@ def run(
     _refuse_secrets(argv, masker)
     begun = time.monotonic()
     child = start(argv, cwd, env)
-    output = Output(masker, log, log_limit, on_line)
+    output = Output(masker, log, log_limit, on_line, on_output)
     try:
         if on_start is not None:
             on_start(child.pid, child.began)

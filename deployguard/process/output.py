@@ -18,7 +18,14 @@ LINES_PER_READ = 64
 class Output:
     """What a process writes: masked once, then counted, logged, shown, and its two ends kept."""
 
-    def __init__(self, masker: Masker, log: Path | None, limit: int, on_line: Callable[[str], None] | None) -> None:
+    def __init__(
+        self,
+        masker: Masker,
+        log: Path | None,
+        limit: int,
+        on_line: Callable[[str], None] | None,
+        on_output: Callable[[bytes], None] | None = None,
+    ) -> None:
         self.size = 0
         self.digest = hashlib.sha256()
         self.written_log: Path | None = None
@@ -26,6 +33,7 @@ class Output:
         self._first = self._last = b""
         self._log, self._limit, self._file, self._trouble = log, limit, -1, ""
         self._logged = 0
+        self._on_output = on_output
         self._on_line, self._line, self._line_size = on_line, b"", 0
 
     def feed(self, data: bytes) -> None:
@@ -46,6 +54,8 @@ class Output:
             return
         self.size += len(data)
         self.digest.update(data)
+        if self._on_output is not None:
+            self._on_output(data)
         if len(self._first) < SHOWN_BYTES:
             self._first += data[: SHOWN_BYTES - len(self._first)]
         self._last = (self._last + data if len(data) < SHOWN_BYTES else data)[-SHOWN_BYTES:]

@@ -1,4 +1,4 @@
-"""Durations and sizes as people write them: `90s`, `24h`, `1h30m`, `500 MiB`."""
+"""Durations, sizes and shares as people write them: `90s`, `24h`, `1h30m`, `500 MiB`, `1%`."""
 
 import re
 from typing import Annotated, Any
@@ -10,6 +10,8 @@ _BYTES = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
 _BYTES |= {"kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}
 _PART = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|h|d|w)")
 _SIZE = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?i?b)\s*", re.IGNORECASE)
+
+_PERCENT = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*%\s*")
 
 
 def seconds(value: Any) -> float:  # noqa: ANN401 - whatever stands in the file
@@ -42,6 +44,19 @@ def size(value: Any) -> int:  # noqa: ANN401 - whatever stands in the file
     raise ValueError("a size is a number with a unit, such as 500MB or 2GiB")
 
 
+def share(value: Any) -> float:  # noqa: ANN401 - whatever stands in the file
+    """`value` as a part of one: 0.01, or `1%`.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if isinstance(value, str) and (match := _PERCENT.fullmatch(value)):
+        value = float(match[1]) / 100
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 1:
+        return float(value)
+    raise ValueError("a share is a percentage such as 1%, or a number from 0 to 1")
+
+
 def spell(duration: float) -> str:
     """`duration` seconds as people say it: `0.4 s`, `12 s`, `3 min 05 s`, `25 h 00 min`."""
     if duration < 10:  # noqa: PLR2004 - below ten seconds a tenth is worth seeing
@@ -58,3 +73,6 @@ Duration = Annotated[
     float, BeforeValidator(seconds), WithJsonSchema({"type": ["string", "number"], "examples": ["30s", "24h"]})
 ]
 Size = Annotated[int, BeforeValidator(size), WithJsonSchema({"type": ["string", "integer"], "examples": ["500MiB"]})]
+Share = Annotated[
+    float, BeforeValidator(share), WithJsonSchema({"type": ["string", "number"], "examples": ["1%", 0.01]})
+]

@@ -303,10 +303,19 @@ class Context:
     ready: Any = None
 
     def command(
-        self, argv: Sequence[str], *, cwd: Path | None = None, env: Mapping[str, str | Secret] | None = None
+        self,
+        argv: Sequence[str],
+        *,
+        cwd: Path | None = None,
+        env: Mapping[str, str | Secret] | None = None,
+        on_output: Callable[[bytes], None] | None = None,
     ) -> Result:
-        """Run a command to its end, in the working copy unless said otherwise."""
-        return self.run_command(list(argv), cwd=cwd or self.target.directory, env={**(env or {}), **self.env})
+        """Run a command to its end, in the working copy unless said otherwise.
+
+        `on_output` gets all that it writes, masked, in pieces as they come.
+        """
+        more = {"on_output": on_output} if on_output else {}
+        return self.run_command(list(argv), cwd=cwd or self.target.directory, env={**(env or {}), **self.env}, **more)
 
     def manage(self, *arguments: str) -> Result:
         """Run the application's manage.py with its own interpreter and environment."""

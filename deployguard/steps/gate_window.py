@@ -1,7 +1,6 @@
 """`gate.window`: only at agreed hours, and not on frozen days."""
 
 import re
-from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Annotated, ClassVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -10,12 +9,13 @@ from pydantic import AfterValidator
 
 from deployguard.errors import Refused, Waiting
 from deployguard.steps.base import Check, Context, Outcome, Preview
+from deployguard.steps.freeze import frozen_days
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _WINDOW = re.compile(r"(?P<first>\w{3})(?:-(?P<last>\w{3}))? (?P<begin>\d\d:\d\d)-(?P<end>\d\d:\d\d) (?P<zone>\S+)")
-_DATE = re.compile(r"^DT(START|END)[^:]*:(\d{8})", re.MULTILINE)
 _FAR = 400
 """Days that are looked ahead for the next opening."""
+_DAY = timedelta(days=1)
 
 
 def _window(text: str) -> str:
@@ -48,7 +48,10 @@ class GateWindow(Check):
     freeze: tuple[date, ...] = ()
     """Days on which nothing may begin."""
     freeze_file: str = ""
-    """An iCalendar file, or one date YYYY-MM-DD a line; from the runbook's folder. All-day events are frozen."""
+    """An iCalendar file, or one date YYYY-MM-DD a line; from the runbook's folder.
+
+    Each day that an event touches is frozen, repetitions too, in the window's zone.
+    """
 
     def preview(self, context: Context) -> Preview:
         """Whether it is open now, and when it opens."""
@@ -89,6 +92,8 @@ class GateWindow(Check):
                 continue
             opening = datetime.combine(day, begin, zone)
             closing = datetime.combine(day + timedelta(days=end <= begin), end, zone)
+            if closing.date() != day and closing.date() in frozen:
+                closing = datetime.combine(closing.date(), time(), zone)
             if now < closing:
                 return None if now >= opening else opening
         raise Refused(f"the window {self.window} does not open within {_FAR} days", hint="Look at freeze:.")
@@ -97,32 +102,19 @@ class GateWindow(Check):
         if not self.freeze_file:
             return frozenset(self.freeze)
         path = context.target.project / self.freeze_file
+        found = _WINDOW.fullmatch(self.window)
+        assert found is not None, "the validator above"  # noqa: S101
+        zone = ZoneInfo(found["zone"])
+        today = context.target.clock.now().astimezone(zone).date()
         try:
-            return frozenset({*self.freeze, *frozen_days(path.read_text("utf-8"))})
-        except (OSError, ValueError) as error:
+            days = frozen_days(path.read_text("utf-8"), zone, today - _DAY, today + _FAR * _DAY)
+            return frozenset({*self.freeze, *days})
+        except (OSError, ValueError, LookupError, AttributeError) as error:
+            why = error if type(error) is ValueError else type(error).__name__
             raise Refused(
-                f"the freeze file {path} cannot be read ({type(error).__name__})",
+                f"the freeze file {path} cannot be read ({why})",
                 hint="It holds one date YYYY-MM-DD a line, or is an iCalendar file.",
             ) from None
-
-
-def frozen_days(text: str) -> Iterator[date]:
-    """The days of an iCalendar file's events (RFC 5545; the end day is not part of an event), or of a list.
-
-    Raises:
-        ValueError: a line is no date.
-    """
-    if "BEGIN:VCALENDAR" not in text:
-        lines = (line.partition("#")[0].strip() for line in text.splitlines())
-        yield from (date.fromisoformat(line) for line in lines if line)
-        return
-    for event in text.split("BEGIN:VEVENT")[1:]:
-        found = {which: date.fromisoformat(day) for which, day in _DATE.findall(event)}
-        first = found.get("START")
-        if first is None:
-            raise ValueError("an event without a beginning")
-        last = max(found.get("END", first + timedelta(days=1)), first + timedelta(days=1))
-        yield from (first + timedelta(days=n) for n in range((last - first).days))
 
 
 def _days(first: str, last: str) -> frozenset[int]:

@@ -1,16 +1,20 @@
 """`monitor`: watch for a while, each look on record."""
 
+import math
+from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, timedelta
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from deployguard.errors import StepFailed, Waiting
+from deployguard.errors import Breached, Waiting
 from deployguard.journal.state import Seen, Watched
-from deployguard.runbook.quantities import Duration, spell
+from deployguard.runbook.quantities import Duration, Share, spell
 from deployguard.steps.base import JSON, Context, Outcome, Preview, Progress, Step
 from deployguard.steps.conditions import Look, OneCondition
+from deployguard.steps.conditions.naming import names_of, on_record
+from deployguard.steps.conditions.rules import Burn, Looks
 
 _LATE = 2.0
 """Intervals between two looks from which on the ones between count as missed."""
@@ -23,6 +27,10 @@ class Monitor(Step):
     that looks once at each `deployguard watch --once`, is one continuous watch: the time
     between counts, log lines written meanwhile are read, and looks that nobody made are
     shown as missed.
+
+    A failed look is a breach when as many `failures` came in a row, when more of all looks failed
+    than the `budget` has, or when the budget burns faster than a rule of `burn` lets it. Where
+    several conditions look at the same thing, each has a name of its own, with a number or by `name:`.
     """
 
     uses: ClassVar[str] = "monitor"
@@ -38,23 +46,34 @@ class Monitor(Step):
     every: Duration = 30.0
     """Time between two looks."""
     conditions: Annotated[list[OneCondition], Field(min_length=1)]
-    failures: Annotated[int, Field(ge=1)] = 1
-    """Failed looks in a row that make a breach."""
-    budget: Annotated[float, Field(ge=0, le=1)] | None = None
-    """Share of all looks of the whole watch that may fail, in a row or not: 0.01 is one in a hundred."""
+    failures: Annotated[int, Field(ge=1)] | None = None
+    """Failed looks in a row that make a breach: 1, or any number where a budget is given."""
+    budget: Share | None = None
+    """Share of all looks of the whole watch that may fail, in a row or not: `1%` is one in a hundred."""
+    burn: tuple[Burn, ...] = ()
+    """Rules for how fast the budget may burn: `[{ window: 1h, rate: 14.4 }, { window: 6h, rate: 6 }]`."""
     visits: bool = False
     """Keep no process: look once, end with exit code 4, and look again at each `deployguard watch --once`."""
 
-    def preview(self, context: Context) -> Preview:  # noqa: ARG002 - it says what it will watch
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Self:
+        named = Counter(c.name for c in self.conditions if c.name)
+        if twice := [name for name, often in named.items() if often > 1]:
+            raise ValueError(f"several conditions are named {twice[0]}: give each a name of its own")
+        if self.burn and not self.budget:
+            raise ValueError("burn: needs a budget: that can burn, such as 1%")
+        return self
+
+    def preview(self, context: Context) -> Preview:
         """How long, and what."""
-        names = ", ".join(c.condition().name() for c in self.conditions)
+        names = ", ".join(names_of(self.conditions, context.target.masker))
         return Preview(summary=f"watch for {spell(self.duration)}: {names}", seconds=self.duration)
 
     def execute(self, context: Context) -> Outcome:
         """Look at every condition, again and again, until the time is over or one is breached.
 
         Raises:
-            StepFailed: a condition is breached.
+            Breached: a condition is.
             Waiting: it looks once at a time, and the time is not over.
         """
         watch = _Watch(self, context)
@@ -79,10 +98,9 @@ class _Count:
 
     given: OneCondition
     look: Look
-    samples: int = 0
-    failures: int = 0
-    in_a_row: int = 0
-    worst: str = ""
+    looks: Looks
+    in_a_row: int
+    worst: str
 
 
 class _Watch:
@@ -97,13 +115,14 @@ class _Watch:
         self._begun = self._clock.monotonic()
         self._last = before.elapsed if before.since else None
         self.missed = before.missed
-        self._counts = {c.condition().name(): self._count(c, before.seen) for c in monitor.conditions}
+        names = names_of(monitor.conditions, context.target.masker)
+        known = on_record(monitor.conditions, names, before.seen)
+        each = zip(names, monitor.conditions, known, strict=True)
+        self._counts = {name: self._count(given, seen) for name, given, seen in each}
 
-    def _count(self, given: OneCondition, seen: dict[str, Seen]) -> _Count:
-        condition = given.condition()
-        known = seen.get(condition.name(), Seen())
-        look = condition.begin(self._context, known.cursor)
-        return _Count(given, look, known.samples, known.failures, known.in_a_row, known.worst)
+    def _count(self, given: OneCondition, known: Seen) -> _Count:
+        look = given.condition().begin(self._context, known.cursor)
+        return _Count(given, look, Looks(known.looked, known.failed), known.in_a_row, known.worst)
 
     def elapsed(self) -> float:
         """Seconds since the first look on record."""
@@ -113,7 +132,7 @@ class _Watch:
         """One look at each condition; seconds since the first look of all.
 
         Raises:
-            StepFailed: one is breached.
+            Breached: one is.
         """
         elapsed = self.elapsed()
         missed = self._missed_until(elapsed)
@@ -131,20 +150,22 @@ class _Watch:
     def _look(self, name: str, count: _Count, elapsed: float, missed: int) -> None:
         seen = count.look()
         self._context.sample(name, seen.ok, seen.value, round(elapsed, 3), cursor=seen.cursor, missed=missed)
-        count.samples += 1
+        count.looks.add(elapsed, ok=seen.ok)
         count.in_a_row = 0 if seen.ok else count.in_a_row + 1
-        if not seen.ok:
-            count.failures, count.worst = count.failures + 1, seen.value
+        count.worst = count.worst if seen.ok else seen.value
         if count.given.severity == "fail" and (rule := self._broken(count)):
-            raise StepFailed(f"{name}: {seen.value} ({rule}, after {spell(elapsed)})", hint="Look at what it names.")
+            raise Breached(f"{name}: {seen.value} ({rule}, after {spell(elapsed)})", hint="Look at what it names.")
 
     def _broken(self, count: _Count) -> str:
-        if count.in_a_row >= self._monitor.failures:
+        budget, every = self._monitor.budget, max(self._monitor.every, 0.001)
+        if count.in_a_row >= (self._monitor.failures or (1 if budget is None else math.inf)):
             return f"{count.in_a_row} in a row"
-        looks = self._monitor.duration / max(self._monitor.every, 0.001) + 1
-        if self._monitor.budget is not None and count.failures > self._monitor.budget * looks:
-            return f"{count.failures} failed looks are more than the budget of {self._monitor.budget:.1%}"
-        return ""
+        if budget is None:
+            return ""
+        failures, looks = len(count.looks.failed), self._monitor.duration / every + 1
+        if failures > budget * looks:
+            return f"{failures} failed looks are more than the budget of {budget:.4g} of {looks:.0f}"
+        return next((rule for burn in self._monitor.burn if (rule := burn.breached(count.looks, budget, every))), "")
 
     def wait(self) -> None:
         """Until the next look, or the end."""
@@ -156,12 +177,14 @@ class _Watch:
 
     def outcome(self) -> Outcome:
         """What the whole watch has seen."""
-        bad = [name for name, count in self._counts.items() if count.failures]
+        bad = [name for name, count in self._counts.items() if count.looks.failed]
         held = f"{len(self._counts)} condition{'s' * (len(self._counts) != 1)} held for {spell(self._monitor.duration)}"
         gaps = f"; {self.missed} looks missed while nobody watched" if self.missed else ""
+        late = [name for name, count in self._counts.items() if self._is_late(count)]
+        gaps += f"; not watched from the beginning: {', '.join(late)}" if late else ""
         return Outcome(
             (f"warnings: {', '.join(bad)}" if bad else held) + gaps,
-            status="warn" if bad or self.missed else "pass",
+            status="warn" if bad or gaps else "pass",
             evidence={
                 "seconds": self._monitor.duration,
                 "missed": self.missed,
@@ -169,9 +192,14 @@ class _Watch:
             },
         )
 
+    def _is_late(self, count: _Count) -> bool:
+        """Whether the first look at it was made long after the first of all: the runbook has changed since."""
+        return count.looks.looked[0] > _LATE * max(self._monitor.every, 1.0)
+
     @staticmethod
     def _told(name: str, count: _Count) -> JSON:
+        failures = len(count.looks.failed)
         return {
-            "name": name, "ok": not count.failures, "samples": count.samples,
-            "failures": count.failures, "worst": count.worst,
+            "name": name, "ok": not failures, "samples": len(count.looks.looked),
+            "failures": failures, "worst": count.worst,
         }  # fmt: skip

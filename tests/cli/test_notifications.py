@@ -73,6 +73,34 @@ def test_a_failure_is_told_with_the_step_and_the_way_back(hook, deploy):
     assert "step work" in hook.heard[1]["message"]
 
 
+WATCH = """
+  - id: gate
+    uses: {kind}
+    with: {given}
+"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "code", "told"),
+    [
+        ("gate.command", '{ command: ["false"] }', 4, ["started", "waiting"]),
+        ("monitor", '{ for: 0, conditions: [{ command: { command: ["false"] } }] }', 1,
+         ["started", "breached", "rolling back", "rolled back"]),
+    ],
+)  # fmt: skip
+def test_a_wait_and_a_breach_are_told_as_what_they_are(hook, tmp_path, kind, given, code, told):
+    text = RUNBOOK.format(command="true") + WATCH.format(kind=kind, given=given)
+    (tmp_path / "runbook.yaml").write_text(text)
+    done = subprocess.run(
+        [sys.executable, "-m", "deployguard", "deploy", "--yes"],
+        cwd=tmp_path, env={"PATH": os.environ["PATH"], "WEBHOOK": hook.address},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert (done.returncode, titles(hook)) == (code, told)
+    assert "step gate" in hook.heard[1]["message"]
+
+
 def test_a_dead_address_stops_nothing_and_is_on_record_without_its_token(deploy, tmp_path):
     done = deploy("true", "json://127.0.0.1:1/a-secret-token")
 

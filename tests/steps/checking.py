@@ -105,7 +105,7 @@ def context(folder, *, secrets=None, places=None, keys=(), app=None, environment
         masker=Masker([]), clock=SystemClock(), database_url=url, keys=tuple(keys), application_parts=app,
     )  # fmt: skip
 
-    def command(argv, *, cwd, env):
-        return run(argv, cwd=cwd, env={**base_environment(), **env}, timeout=60, masker=target.masker)
+    def command(argv, *, cwd, env, **more):
+        return run(argv, cwd=cwd, env={**base_environment(), **env}, timeout=60, masker=target.masker, **more)
 
     return Context(target=target, run="preflight", step="check", fence=0, pulse=lambda _: None, run_command=command)

@@ -179,6 +179,16 @@ def test_response_times_of_the_process_before_count(server, site):
     assert not page.begin(site, cursor)().ok
 
 
+@pytest.mark.parametrize(("limit", "slow"), [("p50", 3), ("p95", 1), ("p99", 1)])
+def test_a_page_is_too_slow_by_each_percentile(server, site, limit, slow):
+    times = [10.0] * (4 - slow) + [9000.0] * slow
+    look = Http(url=server.url, enough=5, **{limit: "< 5s"}).begin(site, {"ms": times})
+    fine = Http(url=server.url, enough=5, **{limit: "< 5s"}).begin(site, {"ms": [10.0] * (5 - slow)})
+
+    assert look().value.startswith(f"{limit} 9000 ms is not below")
+    assert fine().ok
+
+
 def test_a_baseline_is_not_taken_of_a_broken_page(server, site):
     server.told = {"status": 500}
 
@@ -214,6 +224,17 @@ def test_a_command_and_what_it_prints(site):
     assert Command(command=["true"]).begin(site)().ok
     assert Command(command=["sh", "-c", "exit 3"]).begin(site)().value == "exit status 3"
     assert not Command(command=["echo", "InvalidToken"], absent="Invalid").begin(site)().ok
+
+
+@pytest.mark.parametrize("place", ["first", "last"])
+def test_every_line_that_a_command_prints_is_looked_at(site, place):
+    much = "seq 1 200000"
+    script = f"echo InvalidToken; {much}" if place == "first" else f"{much}; printf InvalidToken"
+
+    seen = Command(command=["sh", "-c", script], absent="^InvalidToken").begin(site)()
+
+    assert (seen.ok, seen.value) == (False, "1 matching lines")
+    assert Command(command=["sh", "-c", much], absent="^InvalidToken").begin(site)().ok
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,17 @@
 """When a window is open, and when it opens next."""
 
+from dataclasses import replace
 from datetime import UTC, date, datetime
+from zoneinfo import ZoneInfo
 
 import pytest
+from checking import context
 from pydantic import ValidationError
 
-from deployguard.steps.gate_window import GateWindow, frozen_days
+from deployguard.clock import SystemClock
+from deployguard.errors import Refused, Waiting
+from deployguard.steps.freeze import frozen_days
+from deployguard.steps.gate_window import GateWindow
 
 OFFICE = GateWindow(window="Mon-Thu 09:00-16:00 Europe/Berlin")
 CALENDAR = """BEGIN:VCALENDAR
@@ -18,6 +24,10 @@ DTSTART;VALUE=DATE:20270101
 END:VEVENT
 END:VCALENDAR
 """
+
+
+def days(text):
+    return frozen_days(text, ZoneInfo("Europe/Berlin"), date(2026, 12, 1), date(2027, 12, 1))
 
 
 def at(text):
@@ -59,12 +69,12 @@ def test_days_may_go_around_the_end_of_the_week():
 
 
 def test_a_frozen_day_is_passed_over():
-    assert OFFICE.opens(at("2026-12-23T16:00"), frozenset(frozen_days(CALENDAR))) == at("2026-12-28T08:00")
+    assert OFFICE.opens(at("2026-12-23T16:00"), frozenset(days(CALENDAR))) == at("2026-12-28T08:00")
 
 
 def test_frozen_days_come_from_a_calendar_or_a_list():
-    assert list(frozen_days(CALENDAR)) == [date(2026, 12, 24 + n) for n in range(3)] + [date(2027, 1, 1)]
-    assert list(frozen_days("2026-12-24 # eve\n\n2026-12-31\n")) == [date(2026, 12, 24), date(2026, 12, 31)]
+    assert list(days(CALENDAR)) == [date(2026, 12, 24 + n) for n in range(3)] + [date(2027, 1, 1)]
+    assert list(days("2026-12-24 # eve\n\n2026-12-31\n")) == [date(2026, 12, 24), date(2026, 12, 31)]
 
 
 @pytest.mark.parametrize(
@@ -81,3 +91,65 @@ def test_frozen_days_come_from_a_calendar_or_a_list():
 def test_what_is_no_window_is_refused(window):
     with pytest.raises(ValidationError):
         GateWindow(window=window)
+
+
+class At(SystemClock):
+    def __init__(self, now):
+        self._now = now
+
+    def now(self):
+        return self._now
+
+
+def gate(tmp_path, text, now, window="Mon-Sun 00:00-23:59 Europe/Berlin"):
+    (tmp_path / "freeze").write_text(text)
+    given = context(tmp_path)
+    given = replace(given, target=replace(given.target, clock=At(at(now))))
+    return GateWindow(window=window, freeze_file="freeze").execute(given)
+
+
+def event(*lines):
+    return "\n".join(["BEGIN:VCALENDAR", "BEGIN:VEVENT", *lines, "END:VEVENT", "END:VCALENDAR", ""])
+
+
+FROZEN = {
+    "a listed day": "2026-12-24\n",
+    "each year": event("DTSTART;VALUE=DATE:20201224", "RRULE:FREQ=YEARLY"),
+    "a duration": event("DTSTART;VALUE=DATE:20261222", "DURATION:P4D"),
+    "the last day of an event with times": event("DTSTART:20261223T080000Z", "DTEND:20261224T180000Z"),
+    "the next day of a zone": event("DTSTART;TZID=America/New_York:20261223T190000", "DURATION:PT30M"),
+}
+
+
+@pytest.mark.parametrize("what", FROZEN)
+def test_the_gate_is_closed_on(tmp_path, what):
+    with pytest.raises(Waiting):
+        gate(tmp_path, FROZEN[what], "2026-12-24T12:00")
+    assert gate(tmp_path, FROZEN[what], "2026-12-29T12:00").status == "pass"
+
+
+def test_a_cancelled_freeze_freezes_nothing(tmp_path):
+    text = event("DTSTART;VALUE=DATE:20261224", "STATUS:CANCELLED")
+
+    assert gate(tmp_path, text, "2026-12-24T12:00").status == "pass"
+
+
+def test_a_window_over_midnight_ends_where_a_frozen_day_begins(tmp_path):
+    with pytest.raises(Waiting):
+        gate(tmp_path, "2026-12-24\n", "2026-12-24T00:30", window="Wed 22:00-02:00 UTC")
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (event("DTSTART;VALUE=DATE:20261224", "RRULE:FREQ=SOMETIMES"), "RRULE"),
+        (event("DTSTART;TZID=Mars/Base:20261224T100000", "DURATION:PT1H"), "time zone"),
+        (event("SUMMARY:freeze"), "without DTSTART"),
+        (event("UID:1", "DTSTART:20261224", "END:VEVENT", "BEGIN:VEVENT", "UID:1", "DTSTART:20261225"), "same UID"),
+        ("BEGIN:VCALENDAR\nBEGIN:VEVENT\nDTSTART;VALUE=DATE:20261224\n", "freeze"),
+        ("next Friday", "freeze"),
+    ],
+)
+def test_a_freeze_that_cannot_be_read_is_refused(tmp_path, text, why):
+    with pytest.raises(Refused, match=why):
+        gate(tmp_path, text, "2026-12-24T12:00")

@@ -1,9 +1,9 @@
 """What can be watched. Shared by checks, gates and the monitor: one file a subject, one line in `OneCondition`."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 import pydantic
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from deployguard.steps.conditions.base import Condition, Cursor, Look, Observation
 from deployguard.steps.conditions.command import Command
@@ -24,6 +24,8 @@ class OneCondition(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
+    name: Annotated[str, Field(min_length=1, max_length=100)] | None = None
+    """What it is called in the record and the report; by default what it looks at."""
     log: Log | None = None
     http: Http | None = None
     sql: Sql | None = None

@@ -38,8 +38,12 @@ class Condition(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     def name(self) -> str:
-        """What it is called in the report."""
+        """What it is called in the report; several conditions may have the same one."""
         raise NotImplementedError
+
+    def former_name(self) -> str:
+        """What journals from before names were made unique call it."""
+        return self.name()
 
     def begin(self, context: Context, cursor: Cursor | None = None) -> Look:
         """Begin to look; each call of the result looks once.

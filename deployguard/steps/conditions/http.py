@@ -29,6 +29,8 @@ class Http(Condition):
     250ms is `${{ steps.before.outputs.p95 }}` of an `http.baseline` step that ran before the change."""
     p99: str | None = None
     """Likewise for the 99th percentile."""
+    p50: str | None = None
+    """Likewise for the median."""
     enough: Annotated[int, Field(ge=1)] = 5
     """Answers before a percentile is judged."""
 
@@ -36,7 +38,7 @@ class Http(Condition):
         r"<\s*(?:(?P<factor>[0-9.]+)\s*\*\s*)?(?P<number>[0-9.]+)\s*(?P<unit>ms|s)\s*"
     )
 
-    @pydantic.field_validator("p95", "p99")
+    @pydantic.field_validator("p50", "p95", "p99")
     @classmethod
     def _is_limit(cls, value: str | None) -> str | None:
         if value is not None and cls.limit_form.fullmatch(value) is None:
@@ -65,7 +67,7 @@ class Http(Condition):
     def _too_slow(self, times: list[float]) -> str:
         if len(times) < self.enough:
             return ""
-        for share, text in ((0.95, self.p95), (0.99, self.p99)):
+        for share, text in ((0.5, self.p50), (0.95, self.p95), (0.99, self.p99)):
             limit = self._limit(text)
             if limit is not None and (seen := percentile(times, share)) >= limit:
                 return f"p{share * 100:.0f} {seen:.0f} ms is not below {limit:.0f} ms"
