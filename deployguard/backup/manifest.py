@@ -13,7 +13,7 @@ from deployguard.databases.base import Identity
 from deployguard.errors import Damaged
 
 NAME = "manifest.json"
-FORMAT = 1
+FORMAT = 2
 STATES = ("written", "readable", "restored")
 """From weakest to strongest: on disk; read back to its last byte; restored and found equal."""
 LONGEST = 64 * 1024 * 1024

@@ -24,7 +24,7 @@ from deployguard.backup.mysql_facts import (
     refuse_undumpable,
     tables_of,
 )
-from deployguard.backup.mysql_stream import Resumed, WithoutEvents, until_begun
+from deployguard.backup.mysql_stream import ForCopy, Resumed, until_begun
 from deployguard.backup.naming import fitting
 from deployguard.backup.server import ServerProduct
 from deployguard.databases.base import PREFIX
@@ -131,7 +131,7 @@ class MysqlProduct(ServerProduct):
         try:
             with self.tool(folder) as file:
                 argv = [program, file, "--binary-mode", "--default-character-set=utf8mb4", f"--database={scratch}"]
-                tools.feed(argv, WithoutEvents(dump), folder, self.deadline)
+                tools.feed(argv, ForCopy(dump), folder, self.deadline)
             pulse("restored a copy", 0, None)
             yield MysqlCopy(self, scratch)
         finally:
@@ -139,15 +139,10 @@ class MysqlProduct(ServerProduct):
                 ask(connection, _drop(scratch))
 
     def _make(self, scratch: str) -> None:
-        query = (
-            "SELECT default_character_set_name, default_collation_name FROM information_schema.schemata"
-            " WHERE schema_name = %s"
-        )
         with self.connection() as connection:
-            characters, order = (bytes(v).decode() for v in ask(connection, query, (self.where.database,))[0])
             try:
                 ask(connection, _drop(scratch))
-                ask(connection, f"CREATE DATABASE {name(scratch)} CHARACTER SET {characters} COLLATE {order}")
+                ask(connection, _create_like(connection, self.where.database, scratch))
             except pymysql.err.OperationalError:
                 raise Refused(
                     f"the user {self.where.user} may not make a database to restore into",
@@ -207,7 +202,9 @@ class MysqlCopy:
     def take_place(self, kept: str, expected: Facts, key: bytes, pulse: Pulse) -> str:  # noqa: ARG002 - was compared
         """Move all tables of both databases in one statement, which is done or not done.
 
-        Sessions that are open stay, and find the restored tables. Views, routines and events
+        Sessions that are open stay, and find the restored tables. The database itself stays,
+        with its character set, collation and comment; so do the rights on it, its tables,
+        columns and routines, which the server keeps by name. Views, routines and events
         stay where they are; where they differ, or where there are triggers, which no table
         takes to another database, this refuses.
         """
@@ -216,7 +213,7 @@ class MysqlCopy:
             self._refuse_what_stays_behind(connection)
             _carry_fence(connection, live, self.scratch)
             pulse("swapping the tables", 0, None)
-            ask(connection, f"CREATE DATABASE {name(former)}")
+            ask(connection, _create_like(connection, live, former))
             try:
                 ask(connection, f"RENAME TABLE {', '.join(_moves(connection, live, self.scratch, former))}")
             except pymysql.Error as error:
@@ -260,6 +257,16 @@ def _carry_fence(connection: Any, live: str, scratch: str) -> None:  # noqa: ANN
     mine, theirs = f"{name(live)}.{name(_FENCE)}", f"{name(scratch)}.{name(_FENCE)}"
     ask(connection, f"CREATE TABLE IF NOT EXISTS {theirs} LIKE {mine}")
     ask(connection, f"REPLACE INTO {theirs} SELECT * FROM {mine}")  # noqa: S608
+
+
+def _create_like(connection: Any, model: str, database: str) -> str:  # noqa: ANN401
+    """A statement that makes a database with another's character set and collation, which no dump carries."""
+    query = (
+        "SELECT default_character_set_name, default_collation_name FROM information_schema.schemata"
+        " WHERE schema_name = %s"
+    )
+    characters, order = (bytes(v).decode() for v in ask(connection, query, (model,))[0])
+    return f"CREATE DATABASE {name(database)} CHARACTER SET {characters} COLLATE {order}"
 
 
 def _drop(database: str) -> str:

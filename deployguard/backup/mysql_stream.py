@@ -1,4 +1,4 @@
-"""A dump of mariadb-dump or mysqldump on its way: its snapshot begun, its end complete, its events left out."""
+"""A dump of mariadb-dump or mysqldump on its way: its snapshot begun, its end complete, its copy unable to act."""
 
 import re
 
@@ -9,6 +9,8 @@ _BEGUN = re.compile(rb"structure for |\nDROP |\nCREATE |-- Dumping |-- Dump comp
 _COMPLETE = b"-- Dump completed"
 _EVENTS = b"-- Dumping events for database "
 _AFTER_EVENTS = (b"-- Dumping routines for database ", b"/*!40103 SET TIME_ZONE=@OLD_TIME_ZONE", _COMPLETE)
+_ALTERS = re.compile(rb"^ALTER DATABASE `(?:[^`]|``)+` CHARACTER SET (\w+ COLLATE \w+ [^ ]+)$")
+_ALTER_THIS = rb"ALTER DATABASE CHARACTER SET \1"
 _CHUNK = 64 * 1024
 
 
@@ -52,8 +54,13 @@ class Resumed:
         return data
 
 
-class WithoutEvents:
-    """A dump without its events: a scratch copy must not begin to act on its own."""
+class ForCopy:
+    """A dump fit for a scratch copy, which must act neither on its own nor on the database that it was taken of.
+
+    Events are left out. Where a trigger or routine was made under another character set than the database has
+    now, the program writes `ALTER DATABASE` with the original's name before and after it: the name goes, and
+    what is left means the database that the dump is restored into.
+    """
 
     def __init__(self, dump: Source) -> None:
         self._dump = dump
@@ -69,7 +76,7 @@ class WithoutEvents:
             *lines, self._rest = (self._rest + chunk).split(b"\n")
             if self._ended:
                 lines, self._rest = [*lines, self._rest], b""
-            kept = b"".join(line + b"\n" for line in lines if self._keeps(line))
+            kept = b"".join(_ALTERS.sub(_ALTER_THIS, line) + b"\n" for line in lines if self._keeps(line))
             if kept:
                 return kept
         return b""

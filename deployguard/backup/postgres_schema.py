@@ -16,23 +16,34 @@ def _ours(catalog: str, oid: str) -> str:
     return _OURS.format(catalog=catalog, oid=oid)
 
 
+_KIND = "(CASE relkind WHEN 'S' THEN 's' ELSE 'r' END)::\"char\""
+
+
+def _rights(given: str, kind: str, owner: str) -> str:
+    # rights that were given and taken back again stand there in full, and no dump says so: compare what they amount to
+    whole = f"unnest(coalesce({given}, acldefault({kind}, {owner}))) a"
+    return f"(SELECT string_agg(a::text, ',' ORDER BY a::text) FROM {whole})"  # noqa: S608
+
+
 # No expression is compared as text: what a dump writes of one may read a little differently when the
 # server shows it again. Names, columns, kinds and rights do not; expressions come with the dump itself.
 SCHEMA = f"""
 SELECT 'extension', extname, '', '' FROM pg_extension
 UNION ALL
-SELECT 'schema', n.nspname, pg_get_userbyid(nspowner), '' FROM pg_namespace n WHERE {_ours("pg_namespace", "n.oid")}
+SELECT 'schema', n.nspname, pg_get_userbyid(nspowner), {_rights("nspacl", "'n'", "nspowner")}
+FROM pg_namespace n WHERE {_ours("pg_namespace", "n.oid")}
 UNION ALL
 SELECT 'relation', n.nspname || '.' || relname,
        relkind::text || relpersistence::text || relrowsecurity || relispartition,
        concat_ws(' ', pg_get_userbyid(relowner),
-                 (SELECT string_agg(a::text, ',' ORDER BY a::text) FROM unnest(relacl) a))
+                 {_rights("relacl", _KIND, "relowner")})
 FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
 WHERE relkind IN ('r','p','v','m','S','f') AND {_ours("pg_class", "c.oid")}
 UNION ALL
 SELECT 'column', n.nspname || '.' || relname || '.' || attname, format_type(atttypid, atttypmod),
        concat_ws(' ', attnotnull, atthasdef, attidentity, attgenerated,
-                 (SELECT collname FROM pg_collation WHERE oid = attcollation AND attcollation <> 100))
+                 (SELECT collname FROM pg_collation WHERE oid = attcollation AND attcollation <> 100),
+                 {_rights("attacl", "'c'", "relowner")})
 FROM pg_attribute JOIN pg_class c ON c.oid = attrelid JOIN pg_namespace n ON n.oid = relnamespace
 WHERE attnum > 0 AND NOT attisdropped AND relkind IN ('r','p','v','m','f') AND {_ours("pg_class", "c.oid")}
 UNION ALL
@@ -48,7 +59,8 @@ FROM pg_index JOIN pg_class c ON c.oid = indexrelid JOIN pg_am ON pg_am.oid = re
 JOIN pg_namespace n ON n.oid = relnamespace WHERE {_ours("pg_class", "indrelid")}
 UNION ALL
 SELECT 'function', n.nspname || '.' || proname || '(' || pg_get_function_identity_arguments(p.oid) || ')',
-       md5(prosrc), concat_ws(' ', prokind, prosecdef, provolatile, pg_get_userbyid(proowner))
+       md5(prosrc), concat_ws(' ', prokind, prosecdef, provolatile, pg_get_userbyid(proowner),
+                              {_rights("proacl", "'f'", "proowner")})
 FROM pg_proc p JOIN pg_namespace n ON n.oid = pronamespace WHERE {_ours("pg_proc", "p.oid")}
 UNION ALL
 SELECT 'trigger', tgrelid::regclass::text || '.' || tgname, tgfoid::regproc::text, tgenabled::text || tgtype
@@ -56,13 +68,21 @@ FROM pg_trigger t JOIN pg_class c ON c.oid = tgrelid JOIN pg_namespace n ON n.oi
 WHERE NOT tgisinternal AND {_ours("pg_class", "c.oid")}
 UNION ALL
 SELECT 'type', n.nspname || '.' || typname, typtype::text,
-       (SELECT string_agg(enumlabel, ',' ORDER BY enumsortorder) FROM pg_enum WHERE enumtypid = t.oid)
+       concat_ws(' ', (SELECT string_agg(enumlabel, ',' ORDER BY enumsortorder) FROM pg_enum WHERE enumtypid = t.oid),
+                 {_rights("typacl", "'T'", "typowner")})
 FROM pg_type t JOIN pg_namespace n ON n.oid = typnamespace
 WHERE typtype IN ('e','d','r') AND {_ours("pg_type", "t.oid")}
 UNION ALL
 SELECT 'policy', n.nspname || '.' || relname || '.' || polname, polcmd::text, polpermissive::text
 FROM pg_policy JOIN pg_class c ON c.oid = polrelid JOIN pg_namespace n ON n.oid = relnamespace
 WHERE {_ours("pg_class", "c.oid")}
+UNION ALL
+SELECT 'default rights', concat_ws(' ', pg_get_userbyid(defaclrole), nspname), defaclobjtype::text,
+       (SELECT string_agg(a::text, ',' ORDER BY a::text) FROM unnest(defaclacl) a)
+FROM pg_default_acl LEFT JOIN pg_namespace n ON n.oid = defaclnamespace
+UNION ALL
+SELECT 'large object', oid::text, pg_get_userbyid(lomowner), {_rights("lomacl", "'L'", "lomowner")}
+FROM pg_largeobject_metadata
 UNION ALL
 SELECT 'comment', classoid::regclass::text, coalesce(objsubid, 0)::text, md5(description)
 FROM pg_description WHERE objoid >= 16384 AND classoid <> 'pg_extension'::regclass

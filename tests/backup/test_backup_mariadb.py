@@ -13,7 +13,7 @@ from damages import restored_and_nothing_else_changed
 from sites import at, killed
 
 from deployguard.backup.base import Loss
-from deployguard.backup.mysql_stream import Resumed, WithoutEvents
+from deployguard.backup.mysql_stream import ForCopy, Resumed
 from deployguard.backup.products import product as product_for
 from deployguard.backup.restore import restore
 from deployguard.backup.take import Order, take
@@ -180,6 +180,110 @@ def test_what_would_be_lost_is_counted_by_table(product, store, backup, site):
     assert loss["extra"] == Loss(added=2)
     assert loss["event"] == Loss(added=1)
     assert "credit" not in loss
+
+
+@pytest.fixture
+def staff(site, mariadb_server):
+    """Two users with rights on the database, a table, columns and a routine."""
+    name = name_of(site)
+    mariadb_server.run("CREATE USER app, clerk")
+    mariadb_server.run(f"GRANT SELECT, INSERT, UPDATE ON `{name}`.* TO app")
+    mariadb_server.run(f"GRANT SELECT (id, kind), UPDATE (kind), DELETE ON `{name}`.person TO clerk WITH GRANT OPTION")
+    mariadb_server.run(f"GRANT SELECT ON `{name}`.{site.quote(ODD)} TO clerk")
+    mariadb_server.run(f"GRANT EXECUTE ON FUNCTION `{name}`.twice TO clerk")
+    yield
+    mariadb_server.run("DROP USER app, clerk")
+
+
+def _rights(server):
+    with server.connect() as connection, connection.cursor() as cursor:
+        found = []
+        for user in ("app", "clerk"):
+            cursor.execute(f"SHOW GRANTS FOR {user}")
+            found += [row[0] for row in cursor.fetchall()]
+    return found
+
+
+def _as(user, server, name, query):
+    with (
+        pymysql.connect(host="127.0.0.1", port=server.port, user=user, database=name) as connection,
+        connection.cursor() as cursor,
+    ):
+        cursor.execute(query)
+        return list(cursor.fetchall())
+
+
+def test_rights_on_database_tables_columns_and_routines_are_as_before_and_reach_the_restored_rows(
+    product, store, backup, site, staff, mariadb_server
+):
+    name, before = name_of(site), _rights(mariadb_server)
+    site.run("UPDATE person SET kind = 'b'")
+
+    kept = restore(product, backup, store).kept
+
+    assert _rights(mariadb_server) == before
+    assert len(_as("app", mariadb_server, name, "SELECT * FROM person")) == 200
+    assert _as("clerk", mariadb_server, name, "SELECT DISTINCT kind, twice(2) FROM person") == [("a", 4)]
+    with pytest.raises(pymysql.err.OperationalError, match="denied"):
+        _as("clerk", mariadb_server, name, "SELECT note FROM person")
+    for user in ("app", "clerk"):
+        with pytest.raises(pymysql.err.OperationalError, match="denied"):
+            _as(user, mariadb_server, kept, "SELECT 1")
+
+
+def test_while_a_copy_stands_nobody_gets_at_it_who_has_rights_on_the_original_only(
+    product, store, site, staff, mariadb_server
+):
+    tried = []
+
+    def look_in(label, *_):
+        if label == "restored a copy":
+            scratch = next(d for d in databases(mariadb_server) if d.startswith("deployguard_"))
+            for user in ("app", "clerk"):
+                with pytest.raises(pymysql.err.OperationalError, match="denied"):
+                    _as(user, mariadb_server, scratch, "SELECT 1")
+                tried.append(user)
+
+    take(product, replace(store, pulse=look_in), ORDER)
+
+    assert tried == ["app", "clerk"]
+
+
+SETTINGS = (
+    "SELECT default_character_set_name, default_collation_name, schema_comment FROM information_schema.schemata"
+    " WHERE schema_name = database()"
+)
+
+
+def test_settings_of_the_database_are_as_before_and_the_former_one_has_them_too(product, store, site, mariadb_server):
+    name = name_of(site)
+    site.run(f"ALTER DATABASE {name} CHARACTER SET latin1 COLLATE latin1_german2_ci COMMENT 'the `shop`'")
+    backup = take(product, store, ORDER)
+
+    kept = restore(product, backup, store).kept
+
+    assert look(mariadb_server, name, SETTINGS) == [("latin1", "latin1_german2_ci", "the `shop`")]
+    assert look(mariadb_server, kept, SETTINGS)[0][:2] == ("latin1", "latin1_german2_ci")
+
+
+def test_a_trial_restore_alters_the_copy_and_never_the_database_it_is_of(product, store, site, mariadb_server):
+    """Measured: for a routine from before a change of character set, the program writes `ALTER DATABASE original`."""
+    name = name_of(site)
+    mariadb_server.run("SET GLOBAL general_log = OFF")
+    mariadb_server.run("TRUNCATE mysql.general_log")
+    site.run(f"ALTER DATABASE {name} CHARACTER SET latin1 COLLATE latin1_german2_ci")
+    mariadb_server.run("SET GLOBAL log_output = 'TABLE', GLOBAL general_log = ON")
+    try:
+        backup = take(product, store, ORDER)
+    finally:
+        mariadb_server.run("SET GLOBAL general_log = OFF")
+
+    altered = "SELECT CONVERT(argument USING utf8mb4) FROM mysql.general_log WHERE argument LIKE 'ALTER DATABASE%'"
+    statements = [said for (said,) in look(mariadb_server, name, altered)]
+    assert b"ALTER DATABASE `" in (at(backup) / "database.sql").read_bytes()
+    assert statements
+    assert not [said for said in statements if name in said]
+    assert backup.manifest.state == "restored"
 
 
 def test_a_session_that_is_open_stays_and_finds_the_restored_rows(product, store, backup, site):
@@ -355,7 +459,7 @@ def test_a_database_of_any_name_is_restored(mariadb_server, store, tmp_path):
 
 def test_a_scratch_copy_has_no_events_that_could_act():
     text = b"a\n-- Dumping events for database 'x'\nCREATE EVENT\n-- Dumping routines for database 'x'\nb\n"
-    stream = WithoutEvents(BytesIO(text))
+    stream = ForCopy(BytesIO(text))
 
     assert b"".join(iter(stream.read, b"")).split() == b"a -- Dumping routines for database 'x' b".split()
 

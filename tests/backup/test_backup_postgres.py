@@ -202,6 +202,91 @@ def test_settings_rights_and_owner_of_the_database_are_as_before(product, store,
         assert connection.execute(query, (name,)).fetchone() == before
 
 
+@pytest.fixture
+def staff(site, postgres_server):
+    """Two users with rights of every kind within the database; some were given and taken back again."""
+    name = name_of(site)
+    site.run(f"""
+        CREATE ROLE app LOGIN; CREATE ROLE clerk LOGIN;
+        REVOKE ALL ON DATABASE {name} FROM PUBLIC; GRANT CONNECT ON DATABASE {name} TO app, clerk;
+        REVOKE SELECT ON person FROM PUBLIC; ALTER TABLE person DISABLE ROW LEVEL SECURITY;
+        GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA public TO app;
+        GRANT SELECT (id, kind), UPDATE (kind) ON person TO clerk WITH GRANT OPTION;
+        GRANT USAGE ON SCHEMA "se""cond sch?=%" TO clerk; GRANT USAGE ON SEQUENCE ticket TO clerk;
+        REVOKE EXECUTE ON FUNCTION shouted FROM PUBLIC; GRANT EXECUTE ON FUNCTION shouted TO clerk;
+        REVOKE USAGE ON TYPE mood FROM PUBLIC; ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT ON TABLES TO clerk;
+        GRANT SELECT ON credit TO clerk; REVOKE SELECT ON credit FROM clerk
+    """)
+    yield
+    postgres_server.run(f"REVOKE ALL ON DATABASE {name} FROM app, clerk")
+    for database in databases(postgres_server):
+        if database.startswith(name):
+            with postgres_server.connect(database) as connection:
+                connection.execute("DROP OWNED BY app, clerk")
+    postgres_server.run("DROP ROLE app, clerk")
+
+
+def _as(user, server, name, query):
+    with psycopg.connect(host="127.0.0.1", port=server.port, user=user, dbname=name, autocommit=True) as connection:
+        return connection.execute(query).fetchall()
+
+
+def test_rights_on_database_schemas_tables_columns_and_routines_are_as_before_and_reach_the_restored_rows(
+    product, store, site, staff, postgres_server
+):
+    name = name_of(site)
+    backup = take(product, store, ORDER)
+    site.run("UPDATE person SET kind = 'b'; REVOKE UPDATE (kind) ON person FROM clerk; DROP FUNCTION shouted CASCADE")
+    site.close()
+
+    restore(product, backup, store)
+
+    assert facts(product, store) == backup.manifest.facts
+    assert len(_as("app", postgres_server, name, "SELECT * FROM person")) == 200
+    assert _as("clerk", postgres_server, name, "UPDATE person SET kind = 'a' RETURNING kind") == [("a",)] * 200
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        _as("clerk", postgres_server, name, "SELECT name FROM person")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "REVOKE SELECT (id) ON person FROM clerk",
+        'REVOKE USAGE ON SCHEMA "se""cond sch?=%" FROM clerk',
+        "REVOKE USAGE ON SEQUENCE ticket FROM clerk",
+        "GRANT EXECUTE ON FUNCTION shouted TO PUBLIC",
+        "GRANT USAGE ON TYPE mood TO PUBLIC",
+        "ALTER DEFAULT PRIVILEGES IN SCHEMA public REVOKE SELECT ON TABLES FROM clerk",
+        "REVOKE INSERT ON person FROM app",
+        "DO $$ BEGIN EXECUTE format('GRANT SELECT ON LARGE OBJECT %s TO clerk', min(oid)) FROM pg_largeobject_metadata; END $$",
+    ],
+)
+def test_a_right_that_is_not_as_it_was_is_a_difference(product, store, site, staff, change):
+    before = facts(product, store)
+
+    site.run(change)
+
+    assert before.differences(facts(product, store)) == ["the schema differs"]
+
+
+def test_while_a_copy_stands_nobody_gets_at_it_who_has_rights_on_the_original_only(
+    product, store, site, staff, postgres_server
+):
+    tried = []
+
+    def look_in(label, *_):
+        if label == "restored a copy":
+            scratch = next(d for d in databases(postgres_server) if d.startswith("deployguard_"))
+            for user in ("app", "clerk"):
+                with pytest.raises(psycopg.OperationalError, match="denied"):
+                    _as(user, postgres_server, scratch, "SELECT 1")
+                tried.append(user)
+
+    take(product, replace(store, pulse=look_in), ORDER)
+
+    assert tried == ["app", "clerk"]
+
+
 def test_sessions_that_are_open_are_ended_and_the_next_one_finds_the_restored_rows(
     product, store, backup, site, postgres_server
 ):
