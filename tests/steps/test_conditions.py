@@ -4,11 +4,13 @@ import contextlib
 import http.server
 import json
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
 import threading
 import time
+from datetime import timedelta
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -256,6 +258,67 @@ def test_a_prometheus_that_is_none(server, site):
 def test_free_space(site):
     assert Disk(free="1MiB").begin(site)().ok
     assert not Disk(free="1000000 TiB").begin(site)().ok
+
+
+@pytest.mark.parametrize(
+    ("limit", "used", "hours", "ok"),
+    [
+        ({"growth": "10MiB"}, 9, 1, True),
+        ({"growth": "10MiB"}, 11, 1, False),
+        ({"hourly": "10MiB"}, 19, 2, True),
+        ({"hourly": "10MiB"}, 21, 2, False),
+        ({"hourly": "10MiB"}, 5, 0.05, True),
+    ],
+)
+def test_how_much_and_how_fast_a_disk_may_be_used(site, monkeypatch, limit, used, hours, ok):
+    # the disk of a test machine is not ours to fill: what it says is given here
+    usage, left = shutil.disk_usage(site.target.directory), [2**30]
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=left[0]))
+    clock = site.target.clock
+    first = Disk(free=1, **limit).begin(site)().cursor
+
+    left[0] -= used * 2**20
+    later = clock.now() + timedelta(hours=hours)
+    monkeypatch.setattr(type(clock), "now", lambda _: later)
+
+    assert Disk(free=1, **limit).begin(site, json.loads(json.dumps(first)))().ok is ok
+
+
+def test_what_cannot_be_looked_at_is_a_failed_look_and_no_traceback(site):
+    assert "cannot be looked at" in Disk(path="nowhere", free=1).begin(site)().value
+    assert "cannot be read" in Log(file=".", absent="x", whole=True).begin(site)().value
+
+
+@pytest.mark.parametrize(("errors", "ok"), [(2, True), (3, False)])
+def test_a_share_of_the_new_lines_may_be_errors(site, errors, ok):
+    log_of(site).write_text("before: error\n" * 50)
+    rate = Log(file="app.log", absent="error", share="1%", enough=200)
+    look = rate.begin(site)
+    write(log_of(site), "fine\n" * 100 + "error\n" * errors)
+    seen = look()
+    assert (seen.ok, seen.value) == (True, f"{errors} of {100 + errors} lines match, too few to judge")
+
+    write(log_of(site), "fine\n" * (100 - errors))
+    seen = rate.begin(site, json.loads(json.dumps(seen.cursor)))()
+
+    assert (seen.ok, seen.value) == (ok, f"{errors} of 200 lines match")
+
+
+def test_a_judged_share_is_not_judged_again(site):
+    log_of(site).write_text("")
+    look = Log(file="app.log", absent="error", share="1%", enough=10).begin(site)
+    write(log_of(site), "error\n" * 10)
+    assert not look().ok
+
+    write(log_of(site), "fine\n" * 10)
+
+    assert look().ok
+
+
+def test_a_share_of_nothing_is_refused():
+    for given in [{"present": "x"}, {}]:
+        with pytest.raises(ValidationError, match="needs absent"):
+            Log(file="app.log", share=0.1, **given)
 
 
 def test_a_programs_memory_and_processor_time(site):

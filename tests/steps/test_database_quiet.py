@@ -6,6 +6,7 @@ import time
 import pytest
 from checking import context
 from pydantic import ValidationError
+from servers import PostgresServer
 
 from deployguard.steps.database_quiet import DatabaseQuiet
 
@@ -149,3 +150,23 @@ def test_looking_changes_nothing_and_leaves_no_session(check, postgres):
 def test_limits_that_mean_nothing_are_refused(settings):
     with pytest.raises(ValidationError):
         DatabaseQuiet(**settings)
+
+
+def test_a_replica_that_does_not_keep_up_is_a_fault(check):
+    primary = PostgresServer()
+    copy = primary.replica()
+    try:
+        url = primary.url("postgres")
+        eventually(lambda: check(url), "nobody waits")
+        copy.run("SELECT pg_wal_replay_pause()")
+        primary.run("CREATE TABLE later (id int)")
+
+        outcome = eventually(lambda: check(url, lag="1s"), "a replica is")
+
+        assert outcome.status == "fail"
+        assert "caught up" in outcome.hint
+        copy.run("SELECT pg_wal_replay_resume()")
+        assert eventually(lambda: check(url, lag="1s"), "nobody waits").status == "pass"
+    finally:
+        copy.stop()
+        primary.stop()

@@ -2,7 +2,12 @@
 
 import re
 from pathlib import Path
+from typing import Annotated, Self
 
+import pydantic
+from pydantic import Field
+
+from deployguard.runbook.quantities import Share
 from deployguard.steps.base import Context
 from deployguard.steps.conditions.base import Condition, Cursor, Look, Observation, Pattern
 
@@ -20,8 +25,19 @@ class Log(Condition):
     """A regular expression that some line must match."""
     whole: bool = False
     """Look at what is there already too, not only at what is added."""
+    share: Share | None = None
+    """With `absent`: the part of the new lines that may match all the same, an error rate; 1% is one in a hundred.
+    Lines are judged together until there are `enough`."""
+    enough: Annotated[int, Field(ge=1)] = 100
+    """New lines before their share is judged."""
     required: bool = True
     """Whether the file must be there."""
+
+    @pydantic.model_validator(mode="after")
+    def _share_of_what(self) -> Self:
+        if self.share is not None and (self.absent is None or self.present is not None):
+            raise ValueError("share: is the part of the lines that may match absent:, so it needs absent: only")
+        return self
 
     def name(self) -> str:
         """The file and what it is searched for."""
@@ -34,14 +50,28 @@ class Log(Condition):
         pattern = re.compile(self.absent or self.present or "")
 
         def look() -> Observation:
-            if not path.exists():
-                return Observation(not self.required, f"{path.name} is not there", tail.cursor)
-            tail.read(pattern)
+            try:
+                if not path.exists():
+                    return Observation(not self.required, f"{path.name} is not there", tail.cursor)
+                tail.read(pattern)
+            except OSError as error:
+                return Observation(False, f"{path.name} cannot be read ({type(error).__name__})", tail.cursor)
             # the matching line itself may hold what a user typed: only how many go on record
+            if self.share is not None:
+                return self._judged(tail)
             good = tail.seen == 0 if self.absent is not None else tail.seen > 0
             return Observation(good, f"{tail.seen} matching lines", tail.cursor)
 
         return look
+
+    def _judged(self, tail: "_Tail") -> Observation:
+        """The share of the lines since the last judgement; fewer than `enough` wait for more."""
+        assert self.share is not None, "asked by who has seen it"  # noqa: S101
+        if tail.lines < self.enough:
+            return Observation(True, f"{tail.seen} of {tail.lines} lines match, too few to judge", tail.cursor)
+        good, said = tail.seen <= self.share * tail.lines, f"{tail.seen} of {tail.lines} lines match"
+        tail.seen = tail.lines = 0
+        return Observation(good, said, tail.cursor)
 
 
 class _Tail:
@@ -49,15 +79,15 @@ class _Tail:
 
     def __init__(self, path: Path, cursor: Cursor | None, *, whole: bool) -> None:
         self._path = path
-        self.seen = 0
         if cursor is None:
             inode, size = self._facts()
             cursor = {"inode": inode, "at": 0 if whole else size, "seen": 0}
         self._inode, self._at, self.seen = cursor["inode"], cursor["at"], cursor["seen"]
+        self.lines = cursor.get("lines", 0)
 
     @property
     def cursor(self) -> Cursor:
-        return {"inode": self._inode, "at": self._at, "seen": self.seen}
+        return {"inode": self._inode, "at": self._at, "seen": self.seen, "lines": self.lines}
 
     def _facts(self) -> tuple[int, int]:
         try:
@@ -90,6 +120,6 @@ class _Tail:
                     return
                 self._at += end
                 stream.seek(self._at)
-                self.seen += sum(
-                    1 for line in chunk[:end].splitlines() if pattern.search(line.decode("utf-8", "replace"))
-                )
+                lines = chunk[:end].splitlines()
+                self.lines += len(lines)
+                self.seen += sum(1 for line in lines if pattern.search(line.decode("utf-8", "replace")))

@@ -14,31 +14,56 @@ from deployguard.steps.conditions.base import Condition, Cursor, Look, Observati
 _PROC = Path("/proc")
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
+_MIB = 2**20
+_HOUR = 3600.0
+_ENOUGH = 0.1
+"""Hours from which on a rate is more than chance."""
 
 
 class Disk(Condition):
-    """Free space that must be left where a path stands."""
+    """Free space that must be left where a path stands, and how fast it may go."""
 
     path: str = "."
     """From the working copy."""
     free: Size
     """Bytes that must stay free."""
+    growth: Size | None = None
+    """Bytes that may be used in all since the first look."""
+    hourly: Size | None = None
+    """Bytes an hour that may be used on average since the first look, judged from a tenth of an hour on."""
 
     def name(self) -> str:
         """The path."""
         return f"disk {self.path}"
 
     def begin(self, context: Context, cursor: Cursor | None = None) -> Look:
-        """Remember how much is free now, to tell the growth."""
-        path = context.target.directory / self.path
-        first = (cursor or {}).get("free") or shutil.disk_usage(path).free
+        """Remember how much is free at the first look, to tell the growth."""
+        path, clock = context.target.directory / self.path, context.target.clock
+        first = dict(cursor or {})
 
         def look() -> Observation:
-            free = shutil.disk_usage(path).free
-            said = f"{free // 2**20} MiB free, {(first - free) // 2**20:+d} MiB used since"
-            return Observation(free >= self.free, said, {"free": first})
+            try:
+                free = shutil.disk_usage(path).free
+            except OSError as error:
+                return Observation(False, f"{self.path} cannot be looked at ({type(error).__name__})", first or None)
+            now = clock.now().timestamp()
+            first.setdefault("free", free)
+            # a record of a former version has no time: its growth an hour is told from now on
+            first.setdefault("at", now)
+            first.setdefault("then", free)
+            used, hours = first["free"] - free, (now - first["at"]) / _HOUR
+            wrong = [
+                *(["too little is free"] if free < self.free else []),
+                *(["too much was used"] if self.growth is not None and used > self.growth else []),
+                *(["it is used too fast"] if self._too_fast(first["then"] - free, hours) else []),
+            ]
+            said = f"{free // _MIB} MiB free, {used // _MIB:+d} MiB used since"
+            return Observation(not wrong, ", ".join([*wrong, said]), dict(first))
 
         return look
+
+    def _too_fast(self, used: int, hours: float) -> bool:
+        return self.hourly is not None and hours >= _ENOUGH and used / hours > self.hourly
 
 
 class Process(Condition):
@@ -78,7 +103,7 @@ class Process(Condition):
                 *(["too much memory"] if self.memory is not None and memory > self.memory else []),
                 *(["too much processor time"] if self.cpu is not None and used > self.cpu else []),
             ]
-            said = f"{pids} processes, {memory // 2**20} MiB, {max(used, 0.0):.2f} processors"
+            said = f"{pids} processes, {memory // _MIB} MiB, {max(used, 0.0):.2f} processors"
             return Observation(not wrong, ", ".join([*wrong, said]), dict(before))
 
         return look
