@@ -170,3 +170,6 @@ class Product(Protocol):
 
     def restored(self, dump: Source, folder: Path, name: str, pulse: Pulse) -> AbstractContextManager[Copy]:
         """Restore a dump into a scratch database that is removed at the end, unless it took the database's place."""
+
+    def clear(self, name: str) -> None:
+        """Remove the scratch database of a name, where a killed process has left it."""

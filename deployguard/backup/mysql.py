@@ -135,8 +135,15 @@ class MysqlProduct(ServerProduct):
             pulse("restored a copy", 0, None)
             yield MysqlCopy(self, scratch)
         finally:
-            with self.connection() as connection:
-                ask(connection, _drop(scratch))
+            self._remove(scratch)
+
+    def clear(self, name: str) -> None:
+        """Drop it."""
+        self._remove(fitting(PREFIX + name, _LONGEST))
+
+    def _remove(self, scratch: str) -> None:
+        with self.connection() as connection:
+            ask(connection, _drop(scratch))
 
     def _make(self, scratch: str) -> None:
         with self.connection() as connection:

@@ -109,6 +109,10 @@ class PostgresProduct(ServerProduct):
         finally:
             self._remove(scratch)
 
+    def clear(self, name: str) -> None:
+        """Drop it, whoever is connected."""
+        self._remove(fitting(PREFIX + name, _LONGEST))
+
     def _make(self, scratch: str) -> None:
         for _ in range(_TRIES):
             self._remove(scratch)

@@ -95,6 +95,9 @@ class SqliteProduct:
         finally:
             _remove_database(copy)
 
+    def clear(self, name: str) -> None:
+        """Nothing: a copy is a file of the folder that is worked in, and goes with it."""
+
 
 @dataclass(frozen=True)
 class SqliteSnapshot:

@@ -85,6 +85,17 @@ def take(product: Product, store: Store, order: Order) -> Backup:
     return read_backup(there, order.id, store.key)
 
 
+def forget(product: Product, staging: Path, id_: str) -> None:
+    """Remove what a try that was killed has left: its scratch database and its draft, unless that is finished."""
+    private_folder(staging)
+    with _draft(staging, id_):
+        product.clear(_scratch(id_))
+
+
+def _scratch(id_: str) -> str:
+    return f"scratch-{id_}"
+
+
 @contextmanager
 def _draft(staging: Path, name: str) -> Iterator[Path]:
     """A folder to make a backup in, ours alone. A finished one stays when it could not be published."""
@@ -163,7 +174,7 @@ def try_out(product: Product, store: Store, made: Files, how: Trial, identities:
         return replace(manifest, state="readable")
     with (
         files.opened(made, identities, store.pulse) as dump,
-        product.restored(dump, made.folder, f"scratch-{manifest.id}", store.pulse) as copy,
+        product.restored(dump, made.folder, _scratch(manifest.id), store.pulse) as copy,
     ):
         differences = manifest.facts.differences(copy.facts(store.key.digests, store.pulse))
     if differences:

@@ -17,6 +17,9 @@ from deployguard.errors import DeployguardError, Refused
 from deployguard.journal import events as e
 from deployguard.steps.base import Context, Outcome, Step
 
+_KILLED = frozenset({"running", "interrupted", "compensating", "stuck"})
+"""States of a step whose execution may have been killed, or whose tidying up was."""
+
 
 def steps_to_undo(run: Run, *, to: str | None, via: str) -> list[PlannedStep]:
     """Steps with an effect that is not undone, last first.
@@ -77,6 +80,9 @@ def _undo_of(run: Run, planned: PlannedStep, via: str) -> PlannedStep | None:
         return None
     if planned.rollback is not None and (planned.when == "failure" or via == "restore"):
         return planned.rollback
+    mine = run.state.steps[planned.id]
+    if planned.kind.tidies and mine.state in _KILLED and not mine.evidence:
+        return planned
     return planned if planned.kind.model_construct().reversible() else None
 
 

@@ -12,7 +12,7 @@ from deployguard.backup.destinations import Destination, destination
 from deployguard.backup.find import Backup, read_backup
 from deployguard.backup.products import product
 from deployguard.backup.seal import operator_key
-from deployguard.backup.take import Order, Store, Trial, take
+from deployguard.backup.take import Order, Store, Trial, forget, take
 from deployguard.errors import Damaged, Refused, StepFailed
 from deployguard.runbook.quantities import Duration
 from deployguard.secret import Secret
@@ -23,13 +23,14 @@ from deployguard.steps.encryption import keys_needed
 class BackupCreate(Step):
     """Take a backup of the environment's database and prove that it can be restored.
 
-    Undo: none is needed; the backup stays. `rollback: { uses: backup.restore, when: requested }`
+    Undo: the backup stays; what a killed try has left is removed. `rollback: { uses: backup.restore, when: requested }`
     puts it back when a person asks for that.
     """
 
     uses: ClassVar[str] = "backup.create"
     idempotent: ClassVar[bool] = True
     keeps_code: ClassVar[bool] = True
+    tidies: ClassVar[bool] = True
     outputs: ClassVar[tuple[str, ...]] = ("path", "id", "sha256", "state")
     example: ClassVar[str] = (
         "- id: backup\n  uses: backup.create\n  with: { verify: restore, plain_reason: the disk is encrypted }"
@@ -101,6 +102,14 @@ class BackupCreate(Step):
             evidence=evidence_of(backup, context.target.project),
             outputs=_outputs(backup, context.target.project),
         )
+
+    def compensate(self, context: Context) -> Outcome | None:
+        """Remove the scratch database and the draft of a try that was killed; a backup that is there stays."""
+        name, there = self._name(context), self.destination(context.target, context.env)
+        if name in there.names():
+            return Outcome("the backup is finished, and stays")
+        forget(product_of(context.target, self.deadline), there.staging, name)
+        return Outcome("what the unfinished backup has left is removed")
 
     def order(self, id_: str, target: Target, *, run: str = "", step: str = "") -> Order:
         """The backup that these settings ask for."""

@@ -343,6 +343,8 @@ class Step(BaseModel):
     """Whether its whole effect stands in the database, and goes when a backup is put back."""
     restores: ClassVar[bool] = False
     """Whether executing it puts a backup in the database's place."""
+    tidies: ClassVar[bool] = False
+    """Whether `compensate` only removes what an execution that was killed has left; its effect stays."""
     outputs: ClassVar[tuple[str, ...]] = ()
     """Names that later steps may use as steps.ID.outputs.NAME."""
     example: ClassVar[str] = ""
@@ -390,7 +392,7 @@ class Step(BaseModel):
 
     def reversible(self) -> bool:
         """Whether the kind knows how to undo itself."""
-        return type(self).compensate is not Step.compensate
+        return type(self).compensate is not Step.compensate and not self.tidies
 
 
 class Check(Step):
