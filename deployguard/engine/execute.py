@@ -23,6 +23,7 @@ from deployguard.engine.items import execute_items, undecided
 from deployguard.engine.observe import Guarded, Nobody, Observer
 from deployguard.engine.pause import LOOK, pause_file, paused
 from deployguard.engine.plan import Plan, PlannedStep
+from deployguard.engine.promotion import promotion
 from deployguard.engine.retry import attempts
 from deployguard.engine.stop import Stop
 from deployguard.engine.target import (
@@ -48,7 +49,7 @@ from deployguard.errors import (
 from deployguard.journal import events as e
 from deployguard.journal.base import Journal, Record
 from deployguard.journal.lock import EnvironmentLock
-from deployguard.journal.state import RunState, StepState, advance
+from deployguard.journal.state import RunState, StepState, advance, fold
 from deployguard.process import Result, base_environment, run
 from deployguard.runbook.expressions import ExpressionError, render
 from deployguard.runbook.matrix import item_id
@@ -145,8 +146,13 @@ class Run:
             began=datetime.fromisoformat(self.state.at).timestamp(), before=mine.before, folder=folder, env=env,
             sample=sample, answers=self._answers(planned.id), starter=self.state.started.actor,
             watched=self.state.watched.get(planned.id), once=self.once,
-            sibling=partial(self._sibling, planned), ready=self.ready.get(planned.id),
+            sibling=partial(self._sibling, planned), ready=self.ready.get(planned.id), promoted=self._promoted,
         )  # fmt: skip
+
+    def _promoted(self, source: str, within: float) -> Outcome:
+        if source not in self.plan.runbook.spec.environments:
+            raise Refused(f"the runbook has no environment {source}", hint="Correct from:.")
+        return promotion(self.plan, source, within, fold(self.journal.records()).values(), self.target.clock.now())
 
     def _sibling(self, asking: PlannedStep, step: str) -> tuple[Step, Mapping[str, str | Secret]]:
         name = same_item(step, asking)

@@ -3,11 +3,11 @@
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deployguard.engine.plan import Plan, PlannedStep
+from deployguard.engine.promotion import promotion
 from deployguard.engine.rotation import in_use_since
 from deployguard.engine.target import target_of, variables_of, working_folder
 from deployguard.errors import DeployguardError, Interrupted, StepTimedOut
@@ -52,7 +52,8 @@ def run_checks(
     runs = list(runs) if promoted is not None or every is not None else ()
     if promoted is not None:
         line = plan.runbook.line(("environments", plan.environment, "requires", "promoted_from"))
-        yield _promotion(plan, promoted, runs, target.clock.now(), line)
+        said = promotion(plan, promoted, plan.target.requires.within, runs, target.clock.now())
+        yield Verdict("promotion", "promotion", said.status, said.summary, said.hint, line, said.evidence)
     if every is not None:
         yield from _rotation(plan, target, runs, every)
     for planned in plan.checks:
@@ -124,29 +125,6 @@ def read_only_context(
     )  # fmt: skip
 
 
-def _promotion(plan: Plan, source: str, runs: "Iterable[RunState]", now: datetime, line: int) -> Verdict:
-    """Whether the same change succeeded where it must succeed first: asked of the journal, not claimed."""
-    within = plan.target.requires.within
-    reason = f"the journal has no run in {source}"
-    for state in reversed([r for r in runs if r.environment == source and not r.started.definition.get("derived")]):
-        age = (now - datetime.fromisoformat(state.ended or state.at)).total_seconds()
-        why = _why_not(plan, state, age, within)
-        if not why:
-            summary = f"run {state.id} brought the same commit and runbook to {source} {spell(age)} ago"
-            evidence = {
-                "run": state.id,
-                "environment": source,
-                "commit": state.started.commit,
-                "digest": plan.runbook.digest,
-            }
-            return Verdict("promotion", "promotion", "pass", summary, line=line, evidence=evidence)
-        reason = f"run {state.id} in {source} {why}"
-        if state.state == "succeeded":
-            break
-    hint = f"Run 'deployguard deploy --env {source}' with this commit and this runbook first."
-    return Verdict("promotion", "promotion", "fail", f"not promoted from {source}: {reason}", hint, line)
-
-
 def _rotation(plan: Plan, target: Target, runs: "Iterable[RunState]", every: float) -> Iterator[Verdict]:
     """When the key is to be changed. A key that is not there is `key.check`'s to report."""
     line = plan.runbook.line(("encryption", "rotation", "every"))
@@ -171,17 +149,3 @@ def _rotation(plan: Plan, target: Target, runs: "Iterable[RunState]", every: flo
     hint = f"Make a new key, and run 'deployguard keys rotate --env {plan.environment}'."
     summary = f"{known}; it was due for rotation on {due:%Y-%m-%d}, {days} days ago"
     yield Verdict("rotation", "rotation", "warn", summary, hint, line, evidence)
-
-
-def _why_not(plan: Plan, state: "RunState", age: float, within: float) -> str:
-    if state.state != "succeeded":
-        return f"ended as {state.state}"
-    if state.started.runbook_digest != plan.runbook.digest:
-        return "was made with another version of the runbook"
-    if state.started.commit != plan.commit:
-        return f"brought another commit ({(state.started.commit or 'none')[:12]})"
-    if state.accepted:
-        return "went on with another plan than it began with"
-    if state.started.settings.get("selection"):
-        return "left out some of the steps"
-    return f"is {spell(age)} old, more than {spell(within)}" if age > within else ""

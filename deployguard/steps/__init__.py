@@ -66,6 +66,7 @@ KINDS: Mapping[str, type[Step]] = Kinds(
     "encryption.scrub",
     "gate.approval",
     "gate.window",
+    "gate.promotion",
     "gate.command",
     "gate.http",
     "gate.sql",

@@ -281,6 +281,7 @@ class Context:
         once: whether a watch is to look once and wait for the next visit.
         answers: what people answered to this step, a gate, in order.
         starter: who began the run.
+        promoted: whether the run's change has succeeded in another environment, within so many seconds.
         ready: what the kind's `made_ready` gave, where it was asked for.
     """
 
@@ -300,6 +301,7 @@ class Context:
     sibling: Callable[[str], tuple["Step", Mapping[str, str | Secret]]] | None = None
     answers: tuple[Answer, ...] = ()
     starter: str = ""
+    promoted: Callable[[str, float], "Outcome"] | None = None
     ready: Any = None
 
     def command(

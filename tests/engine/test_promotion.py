@@ -22,7 +22,7 @@ steps:
     run: sh -c "test ! -e broken"
     idempotent: true
 """
-REFUSED = 3
+REFUSED, WAITS = 3, 4
 
 
 @pytest.fixture
@@ -168,3 +168,46 @@ def test_preflight_says_the_same_before_anybody_tries(site):
     (promotion,) = json.loads(done.stdout)["checks"]
     assert promotion["summary"] == "not promoted from staging: the journal has no run in staging"
     assert promotion["line"] == RUNBOOK.splitlines().index("    requires: { promoted_from: staging, within: 1h }") + 1
+
+
+GATE = RUNBOOK.replace("requires: { promoted_from: staging, within: 1h }", "on_failure: stop").replace(
+    "steps:", "steps:\n  - id: tried\n    uses: gate.promotion\n    with: { from: staging, within: 1h }"
+)
+
+
+def test_a_gate_waits_until_the_same_change_has_succeeded_elsewhere(site):
+    site.write(GATE)
+    before = head(site, "production")
+    waiting = deploy(site, "production")
+    assert waiting.returncode == WAITS
+    assert "the journal has no run in staging" in waiting.stdout
+    assert head(site, "production") == before
+    assert deploy(site, "staging").returncode == 0
+
+    assert site.run("deploy", "--resume", "--env", "production").returncode == 0
+
+    assert head(site, "production") == head(site, "staging") != before
+
+
+def test_a_gate_takes_no_other_change_for_this_one(site):
+    another_commit(site)
+    site.write(GATE)
+
+    assert deploy(site, "production").returncode == WAITS
+
+
+@pytest.mark.parametrize(("changed", "code"), [("otherwise: fail", 5), ("from: nowhere", 5)])
+def test_a_gate_that_need_not_wait_fails(site, changed, code):
+    given = changed if changed.startswith("from") else f"from: staging, {changed}"
+    site.write(GATE.replace("from: staging", given))
+
+    assert deploy(site, "production").returncode == code
+
+
+def test_a_gate_before_a_run_is_refused_with_what_to_write(site):
+    site.write(GATE.replace("steps:", "preflight: [{ uses: gate.promotion, with: { from: staging } }]\nsteps:", 1))
+
+    done = deploy(site, "production")
+
+    assert done.returncode == REFUSED
+    assert "requires: { promoted_from: staging }" in done.stdout
