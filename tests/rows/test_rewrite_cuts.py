@@ -89,7 +89,7 @@ def test_a_cut_connection_loses_and_doubles_nothing(people, server, proxy, keyri
     assert set(proxy.cuts) == {kind}
 
 
-@pytest.mark.parametrize("most", [3, pytest.param(50, marks=pytest.mark.faults)])
+@pytest.mark.parametrize("most", [3, pytest.param(100, marks=pytest.mark.faults)])
 def test_a_crashed_server_loses_and_doubles_nothing(people, server, keyring, tmp_path, most):
     crashes = 0
     while crashes < most:
