@@ -90,8 +90,6 @@ class Seen:
         failed: those of them that failed.
     """
 
-    samples: int = 0
-    failures: int = 0
     in_a_row: int = 0
     worst: str = ""
     cursor: dict[str, Any] | None = None
@@ -246,8 +244,8 @@ def _looked(watched: Watched, record: Record, event: e.Sampled) -> Watched:
     if not event.ok:
         before.failed.append(event.elapsed)
     seen = Seen(
-        before.samples + 1, before.failures + (not event.ok), 0 if event.ok else before.in_a_row + 1,
-        before.worst if event.ok else event.value, event.cursor, before.looked, before.failed,
+        0 if event.ok else before.in_a_row + 1, before.worst if event.ok else event.value, event.cursor,
+        before.looked, before.failed,
     )  # fmt: skip
     since = watched.since or datetime.fromisoformat(record.at).timestamp() - event.elapsed
     return Watched(since, event.elapsed, watched.missed + event.missed, {**watched.seen, event.condition: seen})

@@ -22,7 +22,8 @@ from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import CBC
 
-from deployguard.keys.tokens import EQUALS, PLAIN, ZEROS, alike, portions
+from deployguard.keys.tokens import AT_ONCE, EQUALS, PLAIN, ZEROS, alike
+from deployguard.portions import portions
 from deployguard.secret import Secret
 
 _BLOCK = 16
@@ -66,7 +67,7 @@ class BulkFernet:
         head = _VERSION + now.to_bytes(8)
         return [
             token
-            for some in portions(plaintexts)
+            for some in portions(plaintexts, AT_ONCE)
             for token in alike(some, _blocks, lambda values: self._seal(values, head))
         ]
 
@@ -109,7 +110,7 @@ class BulkFernet:
         Args:
             raws: tokens out of their base64, with the form that `token_forms` looks for.
         """
-        return [plaintext for some in portions(raws) for plaintext in alike(some, len, self._open)]
+        return [plaintext for some in portions(raws, AT_ONCE) for plaintext in alike(some, len, self._open)]
 
     def _open(self, raws: Sequence[bytes]) -> list[bytes | None]:
         """What tokens of one length hold."""

@@ -3,9 +3,11 @@
 import time
 from binascii import a2b_base64
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from struct import iter_unpack
 from typing import NamedTuple, TypeVar
+
+from deployguard.portions import portions
 
 BEGIN = "gA"
 """Of every token: the version byte 0x80 before a stamp of this age of the world."""
@@ -26,7 +28,8 @@ _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_="
 _BEGIN = BEGIN.encode()
 _OLDEST = b"\x80" + _EARLIEST.to_bytes(8)
 _DIGITS = _ALPHABET[:-1].decode()
-_AT_ONCE = 1 << 20
+AT_ONCE = 1 << 20
+"""Bytes of the values that are worked on together."""
 
 Found = TypeVar("Found")
 
@@ -43,21 +46,6 @@ def content_length(characters: int) -> int:
 
 
 _SHORTEST_TEXT = token_length(0)
-
-
-def portions(values: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
-    """Values in lists of about a mebibyte: memory stays flat, whatever their size."""
-    if sum(map(len, values)) <= _AT_ONCE:
-        yield values
-        return
-    start = size = 0
-    for number, value in enumerate(values):
-        size += len(value)
-        if size > _AT_ONCE:
-            yield values[start : number + 1]
-            start, size = number + 1, 0
-    if start < len(values):
-        yield values[start:]
 
 
 def alike(
@@ -86,7 +74,7 @@ def token_forms(values: Sequence[bytes]) -> list[bytes | None]:
     Canonical base64url, the version byte, whole cipher blocks and a stamp that a clock
     could have given: text that a person types does not pass by accident.
     """
-    return [raw for some in portions(values) for raw in _forms(some)]
+    return [raw for some in portions(values, AT_ONCE) for raw in _forms(some)]
 
 
 def _forms(values: Sequence[bytes]) -> list[bytes | None]:

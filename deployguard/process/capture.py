@@ -2,15 +2,16 @@
 
 import logging
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
 from pathlib import Path
-from threading import Event, Timer
+from threading import Event
 
 from deployguard.errors import Refused, StepTimedOut
+from deployguard.process.deadline import deadline
 from deployguard.process.environment import Environment, base_environment, not_started, revealed
 from deployguard.process.family import STARTED, STARTING, end_all, session_of
 from deployguard.visible import visible
@@ -63,8 +64,14 @@ def capture(
             raise not_started(argv, cwd, error) from None
         STARTED[out] = running.pid
     late = Event()
+
+    def end() -> None:
+        late.set()
+        end_all(partial(session_of, running.pid), grace=0.0)
+
     try:
-        with suppress(sh.ErrorReturnCode), _deadline(running.pid, timeout, late):  # an error: killed by a signal
+        # an error: killed by a signal; sh's own deadline makes each command 0.1 s longer
+        with suppress(sh.ErrorReturnCode), deadline(timeout, end):
             running.wait()
     finally:
         del STARTED[out]
@@ -73,24 +80,6 @@ def capture(
     if out.size > LIMIT or err.size > LIMIT:
         raise Refused(f"{name} wrote more than {LIMIT:,} bytes", hint=f"Run {name} as a step: its log can be long.")
     return Captured(running.exit_code, out.getvalue(), err.getvalue())
-
-
-@contextmanager
-def _deadline(pid: int, seconds: float, late: Event) -> Iterator[None]:
-    """End the session of a process that takes too long; sh's own deadline makes each command 0.1 s longer."""
-
-    def end() -> None:
-        late.set()
-        end_all(partial(session_of, pid), grace=0.0)
-
-    timer = Timer(seconds, end)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-        timer.join()
 
 
 class _Bounded(BytesIO):

@@ -3,13 +3,13 @@
 import os
 import subprocess
 import tempfile
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import IO, BinaryIO, cast
 
+from deployguard.process.deadline import deadline
 from deployguard.process.environment import Environment, not_started, revealed
 from deployguard.process.family import STARTED, STARTING, end_all, session_of
 
@@ -77,17 +77,14 @@ def piped(
     """
     with tempfile.TemporaryFile() as errors:
         running = Piped(_started(argv, cwd, env, errors, write=write, read=not write if read is None else read))
-        timer = threading.Timer(timeout, running.expire)
-        timer.daemon = True
-        timer.start()
-        try:
-            yield running
-        except BaseException:
-            running.kill()
-            raise
-        finally:
-            _end(running, errors)
-            timer.cancel()
+        with deadline(timeout, running.expire):
+            try:
+                yield running
+            except BaseException:
+                running.kill()
+                raise
+            finally:
+                _end(running, errors)
 
 
 def _started(

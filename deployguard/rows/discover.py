@@ -184,7 +184,7 @@ def _reply(
     open_token: Callable[[EncryptedColumn, bytes], bytes],
 ) -> bytes | str:
     """Our token with the content of theirs, or the sentence that says why there is none."""
-    name = f"{column.table}.{column.column} ({column.field})"
+    name = f"{column.place} ({column.field})"
     if theirs is None:
         return f"{name} is no encrypted field of the application"
     try:
@@ -213,7 +213,7 @@ def _forgotten(items: Sequence[Mapping[str, str]], results: Sequence[Answer]) ->
 def _unread(
     columns: Sequence[EncryptedColumn], items: Sequence[Mapping[str, str]], results: Sequence[Answer]
 ) -> list[str]:
-    places = {column.field: f"{column.table}.{column.column} ({column.field})" for column in columns}
+    places = {column.field: f"{column.place} ({column.field})" for column in columns}
     return [
         f"{places[item['field']]}: the application cannot read what we encrypted{_because(each)}"
         for item, each in zip(items, results, strict=True)

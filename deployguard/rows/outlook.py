@@ -57,7 +57,7 @@ def outlook(database: Database, counted: Sequence[ColumnCount]) -> tuple[Outlook
 
 def window(columns: Sequence[EncryptedColumn]) -> tuple[str, ...]:
     """Columns whose plaintext the new code cannot read: until every row is done, the application must not run."""
-    return tuple(f"{c.table}.{c.column}" for c in columns if not c.reads_plaintext)
+    return tuple(c.place for c in columns if not c.reads_plaintext)
 
 
 def _by_table(counted: Sequence[ColumnCount]) -> Iterator[list[ColumnCount]]:

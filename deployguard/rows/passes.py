@@ -279,7 +279,7 @@ class _Rewriter:
         if new is None:
             return
         column = self.job.work.columns[index]
-        where = f"{column.table}.{column.column}, primary key {'/'.join(map(str, row.key))}"
+        where = f"{column.place}, primary key {'/'.join(map(str, row.key))}"
         binary = column.stored_as == "binary"
         if index in row.foreign:
             raise StepFailed(

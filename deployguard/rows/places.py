@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from deployguard.portions import portions
 from deployguard.rows.application import Application
 
 _SCRIPT = Path(__file__).with_name("probe_places.py")
@@ -52,21 +53,8 @@ def session_texts(application: Application, data: Sequence[str]) -> Iterator[lis
     Raises:
         Refused: the application does not start.
     """
-    for some in _portions(data):
-        yield from application.ask({"do": "sessions", "data": some}, script=_SCRIPT)[0]["sessions"]
-
-
-def _portions(data: Sequence[str]) -> Iterator[list[str]]:
-    portion: list[str] = []
-    size = 0
-    for each in data:
-        portion.append(each)
-        size += len(each)
-        if size > _AT_ONCE:
-            yield portion
-            portion, size = [], 0
-    if portion:
-        yield portion
+    for some in portions(data, _AT_ONCE):
+        yield from application.ask({"do": "sessions", "data": list(some)}, script=_SCRIPT)[0]["sessions"]
 
 
 def cached_texts(value: str) -> list[str] | None:

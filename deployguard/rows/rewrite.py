@@ -240,7 +240,7 @@ def rotate(
     some = some or Only()
     works = some.of(tables_of(database, columns))
     crew = crew or Alone(Desk(database, keyring))
-    if alone := [f"{c.table}.{c.column}" for c in columns if not c.rotates]:
+    if alone := [c.place for c in columns if not c.rotates]:
         raise Refused(
             f"the application reads tokens of one key only in {', '.join(alone)}",
             hint="Decrypt with the old key and encrypt with the new one in a maintenance window.",

@@ -8,17 +8,19 @@ own fields; docs/decisions/0050-whose-keys.md.
 import base64
 import json
 import secrets
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
-from threading import TIMEOUT_MAX, Timer
+from threading import TIMEOUT_MAX
 from typing import Any
 
 from deployguard.errors import Refused, StepFailed
 from deployguard.keys.keyring import LOCKED, Locked, Opened
 from deployguard.keys.tokens import raw_forms, token_forms
+from deployguard.portions import portions
+from deployguard.process.deadline import deadline
 from deployguard.process.piped import Piped, piped
 from deployguard.rows.application import DEADLINE, Answer, Application, refusal
 
@@ -72,7 +74,7 @@ class Speaker:
         """
         self.describe(field)
         found: list[bytes | None] = []
-        for some in _portions(values):
+        for some in portions(values, _BYTES, _VALUES):
             texts = [base64.b64encode(value).decode("ascii") for value in some]
             answer = self._talk({"do": do, "field": field, "values": texts}, _ANSWER)
             found += [None if text is None else base64.b64decode(text) for text in answer["values"]]
@@ -98,7 +100,7 @@ class Speaker:
         running = self._running
         assert running is not None, "it was started"  # noqa: S101
         mark = self._nonce.encode() + b" "
-        with _deadline(running, seconds):
+        with deadline(seconds, running.expire):
             try:
                 running.reads.write(json.dumps(asked).encode() + b"\n")
                 running.reads.flush()
@@ -120,30 +122,6 @@ class Speaker:
         """Let it end; it is started anew when it is needed again."""
         self._running = None
         self._open.close()
-
-
-@contextmanager
-def _deadline(running: Piped, seconds: float) -> Iterator[None]:
-    timer = Timer(seconds, running.expire)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-
-
-def _portions(values: Sequence[bytes]) -> Iterator[list[bytes]]:
-    some: list[bytes] = []
-    size = 0
-    for value in values:
-        some.append(value)
-        size += len(value)
-        if len(some) >= _VALUES or size >= _BYTES:
-            yield some
-            some, size = [], 0
-    if some:
-        yield some
 
 
 @dataclass(frozen=True)

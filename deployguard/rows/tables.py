@@ -49,7 +49,7 @@ def _work(database: Database, name: str, columns: tuple[EncryptedColumn, ...]) -
 
 
 def _fits(shape: TableShape, column: EncryptedColumn) -> None:
-    name = f"{column.table}.{column.column}"
+    name = column.place
     declared = shape.columns.get(column.column)
     if declared is None:
         raise Refused(f"the column {name} is not in the database", hint="Migrate the database first; was it renamed?")

@@ -101,7 +101,7 @@ def test_of_two_conditions_on_one_subject_both_are_looked_at_and_the_bad_one_fai
     seen = fold(project.records())[run.id].watched["monitor"].seen
 
     assert run.state == "failed"
-    failed = [name for name, each in seen.items() if each.failures]
+    failed = [name for name, each in seen.items() if each.failed]
     assert len(failed) == 1
     assert said(run).startswith(f"{failed[0]}: ")
     assert len(seen) == (1 if bad_one == "first" else 2)  # the first breach ends the watch

@@ -13,15 +13,17 @@ from deployguard.rows.application import Application
 from deployguard.secret import Secret
 from deployguard.steps.base import Context, Secrets, Target
 
-SITE = {
-    "manage.py": """
-        import os, sys
+MANAGE = """
+    import os, sys
 
-        if __name__ == "__main__":
-            os.environ.setdefault("DJANGO_SETTINGS_MODULE", "site_settings")
-            from django.core.management import execute_from_command_line
-            execute_from_command_line(sys.argv)
-    """,
+    if __name__ == "__main__":
+        os.environ.setdefault("DJANGO_SETTINGS_MODULE", "site_settings")
+        from django.core.management import execute_from_command_line
+        execute_from_command_line(sys.argv)
+"""
+
+SITE = {
+    "manage.py": MANAGE,
     "site_settings.py": """
         import os
         SECRET_KEY = "only-for-tests"

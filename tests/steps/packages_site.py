@@ -6,21 +6,14 @@ import sys
 from dataclasses import replace
 from urllib.parse import urlsplit
 
-from checking import application, context, write
+from checking import MANAGE, application, context, write
 from cryptography.fernet import Fernet
 
 from deployguard.process import base_environment
 from deployguard.secret import Secret
 
 SITE = {
-    "manage.py": """
-        import os, sys
-
-        if __name__ == "__main__":
-            os.environ.setdefault("DJANGO_SETTINGS_MODULE", "site_settings")
-            from django.core.management import execute_from_command_line
-            execute_from_command_line(sys.argv)
-    """,
+    "manage.py": MANAGE,
     "site_settings.py": """
         import json, os
         from urllib.parse import urlsplit

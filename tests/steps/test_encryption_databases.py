@@ -6,7 +6,7 @@ from contextlib import closing
 from dataclasses import replace
 
 import pytest
-from checking import application, context, write
+from checking import MANAGE, application, context, write
 from cryptography.fernet import Fernet
 
 from deployguard.errors import Refused
@@ -16,14 +16,7 @@ from deployguard.steps.encryption_readiness import EncryptionReadiness
 from deployguard.steps.encryption_verify import EncryptionVerify
 
 SITE = {
-    "manage.py": """
-        import os, sys
-
-        if __name__ == "__main__":
-            os.environ.setdefault("DJANGO_SETTINGS_MODULE", "site_settings")
-            from django.core.management import execute_from_command_line
-            execute_from_command_line(sys.argv)
-    """,
+    "manage.py": MANAGE,
     "site_settings.py": """
         import os
         SECRET_KEY = "only-for-tests"

@@ -42,11 +42,10 @@ def on_record(conditions: Sequence[OneCondition], names: Sequence[str], seen: Ma
 
 
 def _joined(before: Seen, since: Seen) -> Seen:
-    never_good = since.failures == since.samples
+    never_good = len(since.failed) == len(since.looked)
     return Seen(
-        before.samples + since.samples, before.failures + since.failures,
         since.in_a_row + (before.in_a_row if never_good else 0), since.worst or before.worst,
-        since.cursor if since.samples else before.cursor, before.looked + since.looked, before.failed + since.failed,
+        since.cursor if since.looked else before.cursor, before.looked + since.looked, before.failed + since.failed,
     )  # fmt: skip
 
 
