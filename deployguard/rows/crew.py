@@ -13,8 +13,10 @@ import signal
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from multiprocessing import get_context
+from multiprocessing.synchronize import Semaphore
 from pathlib import Path
 from typing import Any, Generic, Protocol, Self, TypeVar
 
@@ -32,6 +34,8 @@ _WORTH_IT = 20_000
 """Rows below which starting processes takes longer than they save."""
 _DEATHS = 5
 """So many times a worker may die before the step gives up."""
+_NICE = 10
+"""Behind whatever else the machine does: docs/decisions/0013-others-first.md."""
 _PR_SET_PDEATHSIG = 1
 
 State = TypeVar("State")
@@ -43,6 +47,8 @@ class Desk:
 
     database: Database
     keyring: Sealers
+    turn: AbstractContextManager[object] = field(default_factory=nullcontext)
+    """Taken while rows are written, where several do."""
 
     def of(self, column: EncryptedColumn) -> Sealer:
         """Who seals and opens a column's values."""
@@ -170,10 +176,13 @@ class _Pool:
         # not forked: this process may have threads, and theirs are the locks that a copy would wait for
         place = self._place
         url, keys = _told(place.url), tuple(key.reveal() for key in place.keys)
+        context = get_context("spawn")
+        # a new one with each hiring: who died may have had the turn
+        turns = context.Semaphore(max(1, self.many // 2))
         # secrets go through the pipe that a new process reads its orders from, and nowhere else
         return ProcessPoolExecutor(
-            self.many, get_context("spawn"), _sit_down,
-            (url, str(place.base), keys, place.read_only, os.getpid(), place.beside.told()),
+            self.many, context, _sit_down,
+            (url, str(place.base), keys, place.read_only, os.getpid(), place.beside.told(), turns),
         )  # fmt: skip
 
     def do(self, work: Work[State], state: State) -> Future[Slice[State]]:
@@ -205,28 +214,32 @@ class _Worker:
     """This process, where it is a worker."""
 
     place: Place
+    turn: Semaphore
     desk: Desk | None = None
 
     def at_desk(self) -> Desk:
         """Connect when there is something to do: what stops it is then told like any other stop."""
         if self.desk is None:
             database = connect(self.place.url, base=self.place.base, read_only=self.place.read_only)
-            self.desk = Desk(database, sealers_of(self.place.keys, self.place.beside))
+            self.desk = Desk(database, sealers_of(self.place.keys, self.place.beside), self.turn)
         return self.desk
 
 
 _me: list[_Worker] = []
 
 
-def _sit_down(url: str, base: str, keys: tuple[str, ...], read_only: bool, parent: int, beside: dict[str, Any]) -> None:
+def _sit_down(
+    url: str, base: str, keys: tuple[str, ...], read_only: bool, parent: int, beside: dict[str, Any], turn: Semaphore
+) -> None:
     # whoever holds the lease answers to signals; a worker ends with it, and is never alone
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
+    os.nice(_NICE)
     secrets = tuple(Secret(key, name="key") for key in keys)
     place = Place(Secret(url, name="database URL"), Path(base), secrets, read_only, Beside.heard(beside))
-    _me.append(_Worker(place))
+    _me.append(_Worker(place, turn))
 
 
 def _at_my_desk(work: Work[State], state: State, seconds: float) -> Slice[State]:

@@ -202,11 +202,12 @@ def rewrite_slice(desk: Desk, part: _Part, seconds: float) -> Slice[_Part]:
         page, changes = _limited(page, rewriter.changes(page), job, checkpoint)
         if not page:
             return Slice(replace(part, marks=tuple(marks)), rows, ended=True, batch=size.rows)
-        begun = time.monotonic()
-        checkpoint, mark = rewriter.write(page, changes, checkpoint)
+        with desk.turn:
+            begun = time.monotonic()
+            checkpoint, mark = rewriter.write(page, changes, checkpoint)
+            size = size.after(time.monotonic() - begun)
         if mark is not None and not later:
             marks.append(mark)
-        size = size.after(time.monotonic() - begun)
         rows += len(page)
         if time.monotonic() >= until:
             return Slice(replace(part, batch=size, marks=tuple(marks)), rows, ended=False, batch=size.rows)

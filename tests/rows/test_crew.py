@@ -11,7 +11,7 @@ from looking import alive
 from deployguard.databases import connect
 from deployguard.errors import ConnectionLost, LeaseLost, StepFailed
 from deployguard.rows import crew, rewrite, tables
-from deployguard.rows.crew import Alone, Desk, Place, Team
+from deployguard.rows.crew import Alone, Desk, Place, Slice, Team, carry_out
 from deployguard.rows.progress import BatchSize
 from deployguard.rows.target import EncryptedColumn
 from deployguard.rows.verify import verify
@@ -102,6 +102,25 @@ def test_two_processes_encrypt_each_row_once_and_give_back_every_byte(team, peop
     )
 
     assert [v for (v,) in people.run("SELECT email FROM person ORDER BY id")] == everybody()
+
+
+def in_turn(desk, state, seconds):
+    """When this slice had its turn, and how willing its process is to let others go first."""
+    with desk.turn:
+        begun = time.monotonic()
+        time.sleep(0.02)
+        return Slice((begun, time.monotonic(), os.nice(0)), 1, ended=True)
+
+
+@pytest.mark.parametrize(("many", "at_once"), [(2, 1), (4, 2)])
+def test_half_of_them_write_at_a_time_and_all_of_them_behind_others(team, many, at_once):
+    team.many = many
+
+    done = carry_out(team.hands(ROWS), in_turn, [None] * 40, lambda _: None)
+
+    begun = sorted(begun for begun, _, _ in done)
+    assert max(sum(b <= at < e for b, e, _ in done) for at in begun) == at_once
+    assert {nice for _, _, nice in done} == {min(19, os.nice(0) + crew._NICE)}
 
 
 def test_what_many_read_is_what_one_reads(team, people, keyring):
