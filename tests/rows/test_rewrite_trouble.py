@@ -1,12 +1,16 @@
 """What goes wrong in the middle is told in words, loses nothing, and the work goes on once it is mended."""
 
+import os
+import subprocess
+import tempfile
 import time
-from contextlib import closing
+from contextlib import closing, contextmanager
+from pathlib import Path
 
 import pytest
 
 from deployguard.databases import connect
-from deployguard.errors import DeployguardError, StepFailed
+from deployguard.errors import DeployguardError, Refused, StepFailed
 from deployguard.rows import rewrite
 from deployguard.rows.progress import BatchSize
 from deployguard.rows.target import EncryptedColumn
@@ -147,6 +151,123 @@ def test_a_disk_that_gets_full_in_the_middle(sqlite, opened, keyring):
     assert said(keyring, sqlite)[0] == values
     work("encrypt", opened(sqlite), keyring)
     assert said(keyring, sqlite) == (values, 60)
+
+
+@pytest.fixture
+def small_disk():
+    """A folder of eight mebibytes that a database server may write to."""
+    folder = Path(tempfile.mkdtemp(prefix="dg-"))
+    try:
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m,mode=0700,uid=nobody", "none", folder], check=True)
+    except (OSError, subprocess.CalledProcessError):
+        folder.rmdir()
+        pytest.skip("only an administrator can make a small file system")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+    folder.rmdir()
+
+
+def fill_up(file):
+    while True:
+        file.write(b"x" * 4096)
+
+
+@contextmanager
+def a_table_there(request, product, folder):
+    """The database, with a table whose file stands in a folder."""
+    store = request.getfixturevalue(product)
+    columns = "CREATE TABLE person (id INTEGER PRIMARY KEY, email TEXT)"
+    if product == "mariadb":
+        store.run(f"{columns} DATA DIRECTORY = '{folder}'")
+        yield store
+        store.run("DROP TABLE person")
+        return
+    space = f"small_{store.url.rpartition('/')[2]}"
+    store.run(f"CREATE TABLESPACE {space} LOCATION '{folder}'")
+    store.run(f"{columns} TABLESPACE {space}")
+    yield store
+    store.run("DROP TABLE person")
+    store.run(f"DROP TABLESPACE {space}")
+
+
+@pytest.mark.parametrize("product", ["postgres", "mariadb"])
+def test_a_disk_of_the_server_that_gets_full_in_the_middle(request, product, small_disk, opened, keyring):
+    values, ballast = [f"{n} {'x' * 2000}" for n in range(60)], small_disk / "ballast"
+    with a_table_there(request, product, small_disk) as store:
+        store.run_many("INSERT INTO person VALUES (?, ?)", list(enumerate(values, 1)))
+
+        def fill():
+            with ballast.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space left"):
+                fill_up(file)
+
+        with pytest.raises(StepFailed, match="no more room") as stopped:
+            work("encrypt", opened(store), keyring, in_the_middle(fill))
+
+        assert "then resume" in stopped.value.hint
+        found, sealed = said(keyring, store)
+        assert (found, 20 <= sealed < 60) == (values, True)
+        ballast.unlink()
+        work("encrypt", opened(store), keyring)
+        assert said(keyring, store) == (values, 60)
+
+
+@contextmanager
+def in_which_we_may_not_write(folder):
+    """A harm that takes the right to write in a folder away; root loses it only as somebody else."""
+    us = os.geteuid()
+
+    def take():
+        folder.chmod(0o555)
+        if us == 0:
+            os.seteuid(65534)
+
+    try:
+        yield take
+    finally:
+        os.seteuid(us)
+        folder.chmod(0o755)
+
+
+def test_a_file_that_may_not_be_written_any_more(sqlite, opened, keyring, tmp_path):
+    sqlite.run("PRAGMA journal_mode = DELETE")  # each transaction has a file of its own beside the database
+    sqlite.run("CREATE TABLE person (id INTEGER PRIMARY KEY, email TEXT)")
+    sqlite.run_many("INSERT INTO person VALUES (?, ?)", list(enumerate(VALUES, 1)))
+
+    with (
+        in_which_we_may_not_write(tmp_path) as take,
+        pytest.raises(Refused, match=r"read-only|cannot be opened") as stopped,
+    ):
+        work("encrypt", opened(sqlite), keyring, in_the_middle(take))
+
+    assert "permission" in stopped.value.hint
+    values, sealed = said(keyring, sqlite)
+    assert (values, 20 <= sealed < 60) == (VALUES, True)
+    goes_on(sqlite, opened, keyring)
+
+
+def test_a_server_that_gets_read_only_in_the_middle(mariadb, tmp_path, keyring):
+    mariadb.run("CREATE TABLE person (id INTEGER PRIMARY KEY, email TEXT)")
+    mariadb.run_many("INSERT INTO person VALUES (?, ?)", list(enumerate(VALUES, 1)))
+    base = mariadb.url.rpartition("/")[2]
+    name = f"writer_{base}"
+    mariadb.run(f"CREATE USER {name}@'%'")
+    mariadb.run(f"GRANT ALL ON {base}.* TO {name}@'%'")
+    writer = connect(mariadb.url.replace("root@", f"{name}@"), base=tmp_path, read_only=False)
+
+    try:
+        with pytest.raises(Refused, match="read-only") as stopped:
+            work("encrypt", writer, keyring, in_the_middle(lambda: by_another(mariadb, "SET GLOBAL read_only = 1")))
+        values, sealed = said(keyring, mariadb)
+        mariadb.run("SET GLOBAL read_only = 0")
+        work("encrypt", writer, keyring)
+    finally:
+        mariadb.run("SET GLOBAL read_only = 0")
+        writer.close()
+        mariadb.run(f"DROP USER {name}@'%'")
+
+    assert "primary" in stopped.value.hint
+    assert (values, 20 <= sealed < 60) == (VALUES, True)
+    assert said(keyring, mariadb) == (VALUES, 60)
 
 
 @pytest.mark.parametrize("product", ["postgres", "mariadb"])
