@@ -115,6 +115,22 @@ def test_verifying_one_database_does_not_vouch_for_the_other(here):
     assert "shop_audit.who (archive)" in outcome.summary
 
 
+def test_a_database_with_two_names_in_the_settings_is_one(site, here):
+    """Its tables are encrypted under either name; those of another database are not."""
+    settings, routers = site / "site_settings.py", site / "shop" / "routers.py"
+    archive = '"archive": {"ENGINE": "django.db.backends.sqlite3", "NAME": "archive.db"},'
+    settings.write_text(
+        settings.read_text("utf-8").replace(archive, archive + archive.replace("archive", "site")), "utf-8"
+    )
+    routers.write_text(routers.read_text("utf-8").replace('"archive"', '"site"'), "utf-8")
+    there = here("site.db")
+
+    EncryptionEncrypt().execute(replace(there, before=EncryptionEncrypt().capture(there)))
+
+    assert (plain(site, "site.db"), plain(site, "archive.db")) == ([], ["Zoë of archive", "Ann of archive"])
+    assert EncryptionVerify().execute(there).status == "pass"
+
+
 def test_a_database_in_which_nothing_is_encrypted_is_refused_and_the_others_columns_named(site, here):
     (site / "shop" / "models.py").write_text(
         (site / "shop" / "models.py").read_text().replace("name = EncryptedTextField()", "name = models.TextField()")

@@ -182,6 +182,46 @@ def test_every_value_is_sealed_once_and_tokens_that_were_there_stay(site):
     assert {place for place, value in values(site).items() if before[place] != value and before[place]} == open_before
 
 
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ("ALTER TABLE web_donation RENAME COLUMN email TO mail", r"web_donation\.email is not in the database"),
+        ("ALTER TABLE web_donation RENAME TO web_gift", "web_donation"),
+        (None, "web_donation.email"),
+    ],
+    ids=["column renamed", "table renamed", "column narrowed"],
+)
+def test_a_schema_that_changed_between_plan_and_run_is_refused_before_the_first_write(site, change, why):
+    assert EncryptionPlan().execute(seen(site)).status == "pass"
+    if change is None:
+        narrow(site.database(), "web_donation", "email", 90)
+    else:
+        with closing(sqlite3.connect(site.database())) as connection, connection:
+            connection.execute(change)
+    profiles = ask(site, "SELECT * FROM web_profile")
+
+    with pytest.raises(Refused, match=why) as refused:
+        EncryptionEncrypt().execute(begun(EncryptionEncrypt(), seen(site)))
+
+    assert refused.value.hint
+    assert ask(site, "SELECT * FROM web_profile") == profiles
+
+
+def test_a_key_that_is_older_than_the_tokens_encrypts_nothing(site):
+    later = new_key()
+    with closing(sqlite3.connect(site.database())) as connection, connection:
+        connection.execute(
+            "UPDATE web_donation SET email = ?", (Fernet(later).encrypt(b"written under a later key").decode(),)
+        )
+    before = values(site)
+
+    with pytest.raises(Refused, match=r"web_donation\.email") as refused:
+        EncryptionEncrypt().execute(begun(EncryptionEncrypt(), seen(site)))
+
+    assert "Find the key it was made with" in str(refused.value)
+    assert values(site) == before
+
+
 def test_the_undo_brings_back_every_byte_and_leaves_nothing_of_ours(site):
     before, here = values(site), begun(EncryptionEncrypt(), seen(site))
     EncryptionEncrypt().execute(here)
