@@ -67,7 +67,7 @@ class BatchSize:
 
     rows: int = 500
     seconds: float = 0.2
-    most: int = 1000
+    most: int = 2000
     least: int = 50
 
     def after(self, seconds: float) -> "BatchSize":
