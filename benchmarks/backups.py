@@ -5,9 +5,10 @@
 A table of texts of 400 hexadecimal digits, of which compression takes about half. Each measurement
 runs in a process of its own, the two ways in turn, three times; the best of each counts:
 
-- shell: `pg_dump -Fc | age > file`, `mariadb-dump | age > file`, a copy by SQLite's backup interface and then
-  `age < copy > file`. In place of age, which is seldom installed, stands its Rust sibling's streaming encryption in a
-  small Python program (pyrage). Nothing is counted, synced or read back.
+- shell: `pg_dump -Fc | age > file`, `mariadb-dump | zstd | age > file`, a copy by SQLite's backup interface and then
+  `zstd < copy | age > file`: each compresses and encrypts, as ours does. In place of age and zstd, which are seldom
+  installed, stands a small Python program around the same libraries, at zstd's own level (pyrage, zstandard). Nothing
+  is counted, synced or read back.
 - backup: `deployguard.backup.take` with `verify: none`, encrypted for the same two recipients: every row counted and
   digested, compressed, encrypted, synced, with a manifest
 - restored: the same with `verify: restore`, which is what a runbook gets
@@ -43,9 +44,11 @@ from deployguard.clock import SystemClock  # noqa: E402
 
 RECIPIENTS = tuple(str(pyrage.x25519.Identity.generate().to_public()) for _ in range(2))
 AGE = """
-import pyrage, sys
-recipients = [pyrage.x25519.Recipient.from_str(text) for text in sys.argv[1:]]
-pyrage.encrypt_io(sys.stdin.buffer, sys.stdout.buffer, recipients)
+import pyrage, sys, zstandard
+packed = sys.argv[1] == "packed"
+source = sys.stdin.buffer if packed else zstandard.ZstdCompressor().stream_reader(sys.stdin.buffer)
+recipients = [pyrage.x25519.Recipient.from_str(text) for text in sys.argv[2:]]
+pyrage.encrypt_io(source, sys.stdout.buffer, recipients)
 """
 GOALS = "ratio 0.8 at least, peak under 64 MiB"
 SEED = 20_000
@@ -82,7 +85,8 @@ def shell(store, folder):
                 live.backup(to)
             dump = ["cat", copy]
     with (folder / "shell.age").open("wb") as file, subprocess.Popen(dump, stdout=subprocess.PIPE) as dumping:
-        subprocess.run([sys.executable, "-c", AGE, *RECIPIENTS], stdin=dumping.stdout, stdout=file, check=True)
+        packed = "packed" if store.product == "postgresql" else "plain"
+        subprocess.run([sys.executable, "-c", AGE, packed, *RECIPIENTS], stdin=dumping.stdout, stdout=file, check=True)
     if dumping.returncode:
         raise SystemExit(f"{dump[0]} failed")
     return (folder / "shell.age").stat().st_size

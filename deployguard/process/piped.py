@@ -1,5 +1,6 @@
 """A command as one end of a stream: what it writes is read as bytes, or what it reads is written to it."""
 
+import fcntl
 import os
 import subprocess
 import tempfile
@@ -14,6 +15,8 @@ from deployguard.process.environment import Environment, not_started, revealed
 from deployguard.process.family import STARTED, STARTING, end_all, session_of
 
 _TAIL = 16 * 1024
+_PIPE = 1024 * 1024
+"""Bytes under way between the command and us: with the kernel's 64 KiB a dump waits for us at every turn."""
 
 
 class Piped:
@@ -100,6 +103,10 @@ def _started(
         except (OSError, ValueError) as error:
             raise not_started(argv, cwd, error) from None
         STARTED[popen] = popen.pid
+    for pipe in filter(None, (popen.stdin, popen.stdout)):
+        # a machine may allow its users less: then it is slower
+        with suppress(OSError):
+            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE)
     return popen
 
 
