@@ -12,6 +12,7 @@ import pytest
 
 from deployguard.databases import connect
 from deployguard.errors import ConnectionLost, StepFailed
+from deployguard.keys.keyring import Keyring
 from deployguard.rows import passes, rewrite
 from deployguard.rows.progress import BatchSize
 from deployguard.rows.target import EncryptedColumn
@@ -69,8 +70,8 @@ def run_to_the_end(work, kills, most):
         kills.append(status)
 
 
-def write_until_told(store, ledger, stop):
-    """Old code of the application: writes plaintext, deletes and inserts; each acknowledged write goes on record."""
+def write_until_told(store, ledger, stop, seal):
+    """Old code of the application: writes as it did, deletes and inserts; each acknowledged write goes on record."""
     writer, number = store.another(), 0
     with Path(ledger).open("a", buffering=1) as record:
         while not stop.exists():
@@ -86,7 +87,7 @@ def write_until_told(store, ledger, stop):
                     if key >= ROWS
                     else "UPDATE person SET email = ? WHERE id = ?"
                 )
-                writer.run(verb, f"write {number}", key)
+                writer.run(verb, seal(f"write {number}"), key)
                 record.write(f"{key} write {number}\n")
             time.sleep(0.002)
 
@@ -141,31 +142,44 @@ def test_a_killed_undo_leaves_each_row_as_it_was(people, fill, keyring, tmp_path
         assert dict(people.run("SELECT id, email FROM person")) == wanted
 
 
-@pytest.mark.parametrize("most", [15, pytest.param(500, marks=pytest.mark.faults)])
-def test_no_acknowledged_write_of_others_is_lost(people, fill, keyring, tmp_path, most):
-    wanted, kills, ledger, stop = fill(), [], tmp_path / "ledger", tmp_path / "stop"
-    ledger.touch()
-    writer = forked(lambda: write_until_told(people, ledger, stop))
+SEALED = {"encrypt": (False, True), "rotate": (True, True), "decrypt": (True, False)}
+"""Whether a value is a token before, and while the code of then goes on to write; and whether it is one after."""
 
-    def encrypt(name):
-        return worker(people, tmp_path, lambda db: rewrite.encrypt(
-            db, [EMAIL], keyring, operation=name, fence=1, pulse=lambda _: None, since=0
+
+@pytest.mark.parametrize("most", [15, pytest.param(500, marks=pytest.mark.faults)])
+@pytest.mark.parametrize("verb", SEALED)
+def test_no_acknowledged_write_of_others_is_lost(people, fill, new_key, tmp_path, verb, most):
+    before, after = SEALED[verb]
+    old, new = new_key(), new_key()
+    keyring = Keyring(new, [old])
+
+    def as_before(value):
+        return Keyring(old).seal(value.encode()).decode() if before else value
+
+    wanted, kills, ledger, stop = fill(as_before), [], tmp_path / "ledger", tmp_path / "stop"
+    ledger.touch()
+    writer = forked(lambda: write_until_told(people, ledger, stop, as_before))
+    since = {"since": 0} if verb == "encrypt" else {}
+
+    def work(name):
+        return worker(people, tmp_path, lambda db: getattr(rewrite, verb)(
+            db, [EMAIL], keyring, operation=name, fence=1, pulse=lambda _: None, **since
         ))  # fmt: skip
 
-    def encrypt_meanwhile(name):
-        def work():
+    def meanwhile(name):
+        def some_passes():
             passes.MOST_PASSES = 2
             # the writer never ends, so no pass is ever clean: the sweep below does the rest
             with suppress(StepFailed):
-                encrypt(name)()
+                work(name)()
 
-        return work
+        return some_passes
 
     while len(kills) < most:
-        run_to_the_end(encrypt_meanwhile(f"enc{len(kills)}"), kills, most)
+        run_to_the_end(meanwhile(f"{verb}{len(kills)}"), kills, most)
     stop.touch()
     assert os.waitpid(writer, 0)[1] == 0
-    run_to_the_end(encrypt("sweep"), kills, 0)
+    run_to_the_end(work("sweep"), kills, 0)
 
     for line in ledger.read_text("utf-8").splitlines():
         key, _, value = line.partition(" ")
@@ -174,4 +188,5 @@ def test_no_acknowledged_write_of_others_is_lost(people, fill, keyring, tmp_path
         elif not value:
             wanted.pop(int(key), None)
     assert len(ledger.read_text("utf-8").splitlines()) > most
-    assert plaintexts(people, keyring) == wanted
+    found = plaintexts(people, Keyring(new)) if after else dict(people.run("SELECT id, email FROM person"))
+    assert found == wanted
