@@ -142,12 +142,26 @@ def test_a_killed_undo_leaves_each_row_as_it_was(people, fill, keyring, tmp_path
         assert dict(people.run("SELECT id, email FROM person")) == wanted
 
 
+@pytest.fixture
+def time_to_write(monkeypatch):
+    """Others write between what is read of a batch and what is written of it."""
+    changes = passes._Rewriter.changes
+
+    def and_then_some(self, rows):
+        found = changes(self, rows)
+        time.sleep(0.005)
+        return found
+
+    monkeypatch.setattr(passes._Rewriter, "changes", and_then_some)
+
+
 SEALED = {"encrypt": (False, True), "rotate": (True, True), "decrypt": (True, False)}
 """Whether a value is a token before, and while the code of then goes on to write; and whether it is one after."""
 
 
 @pytest.mark.parametrize("most", [15, pytest.param(500, marks=pytest.mark.faults)])
 @pytest.mark.parametrize("verb", SEALED)
+@pytest.mark.usefixtures("time_to_write")
 def test_no_acknowledged_write_of_others_is_lost(people, fill, new_key, tmp_path, verb, most):
     before, after = SEALED[verb]
     old, new = new_key(), new_key()
