@@ -1,6 +1,6 @@
 """How fast rows are encrypted, as ratios within one run: our way, Django's, and the database alone.
 
-    python benchmarks/rows.py [--rows 100000] [--sample 2000] [--databases sqlite,postgres,mariadb]
+    python benchmarks/rows.py [--rows 300000] [--sample 2000] [--databases sqlite,postgres,mariadb]
 
 A table like the sample site's Profile, six text columns of about 22 bytes. Every measurement runs
 in a process of its own, on a fresh copy of the same rows:
@@ -284,7 +284,7 @@ LINES = {
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, default=100_000)
+    parser.add_argument("--rows", type=int, default=300_000)
     parser.add_argument("--sample", type=int, default=2000)
     parser.add_argument("--databases", default="sqlite,postgres,mariadb")
     parser.add_argument("--growth", metavar="ROWS,…", help="sizes to compare, such as 10000,100000,1000000")
