@@ -24,6 +24,7 @@ from deployguard.steps.gate_http import GateHttp
 from deployguard.steps.gate_metric import GateMetric
 from deployguard.steps.gate_sql import GateSql
 from deployguard.steps.http_baseline import HttpBaseline
+from deployguard.steps.log import Log as LogCheck
 
 
 @pytest.fixture
@@ -64,21 +65,6 @@ def test_a_line_is_judged_when_it_has_its_end(site):
     write(log_of(site), "\n")
 
     assert not look().ok
-
-
-@pytest.mark.parametrize("way", ["moved away", "shortened in place"])
-def test_a_rotated_log_loses_no_line(site, way):
-    write(log_of(site), "before\n" * 10)
-    look = Log(file="app.log", absent="InvalidToken").begin(site)
-    if way == "moved away":
-        write(log_of(site), "InvalidToken\n")
-        log_of(site).rename(log_of(site).with_name("app.log.1"))
-        log_of(site).write_text("new\n")
-    else:
-        log_of(site).write_text("InvalidToken\n")
-
-    assert look().value == "1 matching lines"
-    assert look().value == "1 matching lines"
 
 
 def test_the_next_process_goes_on_where_the_last_one_stopped(site):
@@ -292,9 +278,21 @@ def test_a_judged_share_is_not_judged_again(site):
 
 
 def test_a_share_of_nothing_is_refused():
-    for given in [{"present": "x"}, {}]:
-        with pytest.raises(ValidationError, match="needs absent"):
-            Log(file="app.log", share=0.1, **given)
+    with pytest.raises(ValidationError, match="needs absent"):
+        Log(file="app.log", share=0.1, present="x")
+
+
+@pytest.mark.parametrize("given", [{}, {"present": "x", "absent": "y"}])
+def test_a_log_without_one_pattern_is_refused(given):
+    with pytest.raises(ValidationError, match="absent: or present:"):
+        Log(file="app.log", **given)
+
+
+def test_a_check_of_a_log_looks_at_all_of_it(site):
+    write(log_of(site), "InvalidToken\n")
+
+    assert LogCheck(file="app.log", absent="InvalidToken").execute(site).status == "fail"
+    assert LogCheck(file="app.log", present="InvalidToken").execute(site).status == "pass"
 
 
 def test_a_programs_memory_and_processor_time(site):

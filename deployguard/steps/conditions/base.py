@@ -22,11 +22,13 @@ class Observation:
         ok: whether it holds.
         value: what was seen, fit for a report: never a line of a log or a row.
         cursor: where the next look begins.
+        unread: how many stretches of what is watched were gone before anybody looked, in all looks so far.
     """
 
     ok: bool
     value: str
     cursor: Cursor | None = None
+    unread: int = 0
 
 
 Look = Callable[[], Observation]
