@@ -72,6 +72,23 @@ class PlannedStep:
         """Whether it depends on what earlier steps will have put out."""
         return _is_late(self.values)
 
+    @property
+    def condition(self) -> str | None:
+        """Its `if:` as an expression."""
+        text = self.spec.condition
+        return text if text is None or "${{" in text else "${{ " + text + " }}"
+
+    def pages(self, names: Mapping[str, Any]) -> list[str]:
+        """Addresses of the pages that it asks, as far as it is known that it will.
+
+        Raises:
+            ExpressionError: its `if:` has no value.
+        """
+        known = self.condition is not None and not _is_late(self.condition)
+        if known and not render(self.condition, {**names, "matrix": self.matrix}):
+            return []
+        return [page for page in _named(self.values, self.kind.pages) if page and not _is_late(page)]
+
     def bind(self, names: Mapping[str, Any]) -> Step:
         """The step itself, ready to be executed.
 
@@ -360,6 +377,13 @@ def _select(steps: Sequence[PlannedStep], selection: Selection) -> list[PlannedS
         replace(s, selected=i >= begin and i not in skip and (not selection.only or i in only))
         for i, s in enumerate(steps)
     ]
+
+
+def _named(value: Any, keys: tuple[str, ...]) -> Iterator[str]:  # noqa: ANN401 - plain JSON
+    if isinstance(value, dict):
+        yield from (each for key, each in value.items() if key in keys and isinstance(each, str))
+    for each in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _named(each, keys)
 
 
 def positions(steps: Sequence[PlannedStep], name: str) -> list[int]:

@@ -1,6 +1,7 @@
 """Plan → Target: the environment with its secrets, application and database within reach."""
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -56,6 +57,7 @@ def make_target(plan: Plan, home: Home, clock: Clock) -> Target:
         branch=spec.code.branch if spec.code else "main",
         application_parts=_application(plan, directory, known),
         elsewhere=_elsewhere(plan, project),
+        pages=_pages(plan),
         databases=_own_databases(plan, secrets),
     )
 
@@ -176,6 +178,14 @@ def _url(plan: Plan, known: Mapping[str, Secret], url: str | None, key: str) -> 
         path = ("environments", plan.environment, key)
         hint = "Set the variable that holds the database's URL."
         raise RunbookError([plan.runbook.document.problem(str(error), path, hint)]) from None
+
+
+def _pages(plan: Plan) -> tuple[str, ...]:
+    found: dict[str, None] = {}
+    for planned in (*plan.checks, *plan.steps):
+        with suppress(ExpressionError):  # the step itself will say so
+            found |= dict.fromkeys(planned.pages(plan.names))
+    return tuple(found)
 
 
 def _own_databases(plan: Plan, secrets: Secrets) -> dict[str, str | Secret]:

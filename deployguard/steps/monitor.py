@@ -36,6 +36,7 @@ class Monitor(Step):
     uses: ClassVar[str] = "monitor"
     idempotent: ClassVar[bool] = True
     keeps_code: ClassVar[bool] = True
+    pages: ClassVar[tuple[str, ...]] = ("url", "prometheus")
     example: ClassVar[str] = (
         "- id: monitor\n  uses: monitor\n  with:\n    for: 24h\n    every: 30s\n    conditions:\n"
         "      - log: { file: app.log, absent: InvalidToken }"

@@ -165,6 +165,16 @@ def test_a_limit_in_words_is_refused_with_where_a_baseline_comes_from():
         Http(url="http://x", p95="< 1.2 * baseline")
 
 
+@pytest.mark.parametrize(
+    "address", ["example.org/health", "ftp://x", "http://", "http://x:0", "http://x:y", "http://["]
+)
+@pytest.mark.parametrize("kind", [Http, HttpBaseline, GateMetric])
+def test_an_address_that_is_none_is_refused_before_anything_runs(kind, address):
+    key = {"prometheus": address, "query": "up", "expect": 1} if kind is GateMetric else {"url": address}
+    with pytest.raises(ValidationError, match="write http://host/"):
+        kind(**key)
+
+
 def test_percentiles_are_nearest_ranks():
     times = [float(n) for n in range(1, 101)]
 
