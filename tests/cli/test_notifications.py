@@ -3,11 +3,15 @@
 import http.server
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
 
 import pytest
+
+from deployguard.journal.events import NotificationFailed
+from deployguard.journal.sqlite import SqliteJournal
 
 RUNBOOK = """
 version: 1
@@ -114,6 +118,17 @@ def test_a_dead_address_stops_nothing_and_is_on_record_without_its_token(deploy,
     assert b"NotificationFailed" in journal
     assert b"a-secret-token" not in journal
     assert "a-secret-token" not in done.stdout + done.stderr
+
+
+def test_an_address_that_never_answers_stops_nothing_and_each_message_is_on_record(deploy, tmp_path):
+    with socket.create_server(("127.0.0.1", 0), backlog=50) as silent:
+        done = deploy("exit 3", f"json://127.0.0.1:{silent.getsockname()[1]}/?rto=60")
+
+    assert done.returncode == 1
+    journal = SqliteJournal(tmp_path / ".deployguard/journal.db")
+    lost = [r.event.what for r in journal.records() if isinstance(r.event, NotificationFailed)]
+    journal.close()
+    assert lost == ["started", "failed", "rolling back", "rolled back"]
 
 
 def test_an_address_that_is_none_is_refused_before_anything_is_done(deploy):
