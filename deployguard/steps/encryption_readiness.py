@@ -9,7 +9,7 @@ from deployguard.keys.sealer import Sealers
 from deployguard.rows.discover import handshake
 from deployguard.rows.tables import tables_of
 from deployguard.rows.target import EncryptedColumn
-from deployguard.rows.tokens_there import FIND_THE_KEY, tokens_there
+from deployguard.rows.try_tokens import FIND_THE_KEY, try_tokens
 from deployguard.rows.verify import STRANGE, verify
 from deployguard.steps.base import Check, Context, Outcome
 from deployguard.steps.encryption import Work, counts, described, elsewhere_told, opened, work
@@ -53,7 +53,7 @@ class EncryptionReadiness(Check):
                 hint="Bring the code that encrypts, and its dependencies, before this step.",
             )
         with opened(context, read_only=True) as database:
-            found, strange = tokens_there(database, context.target.keyring)
+            found, strange = try_tokens(database, context.target.keyring)
         if strange:
             return Outcome(strange, status="fail", hint=FIND_THE_KEY)
         there = f"; {found:,} tokens that are there already open" if found else ""

@@ -14,7 +14,7 @@ from deployguard.keys.keyring import Keyring
 from deployguard.keys.leaks import Leak, Limits, file_leaks, history_leaks, is_repository, loose_leaks
 from deployguard.keys.spellings import Spellings
 from deployguard.rows.application import Application
-from deployguard.rows.tokens_there import FIND_THE_KEY, tokens_there
+from deployguard.rows.try_tokens import FIND_THE_KEY, try_tokens
 from deployguard.runbook.quantities import Duration
 from deployguard.secret import Secret
 from deployguard.steps.base import JSON, Check, Context, Outcome, Progress, Target
@@ -195,7 +195,7 @@ def _closed_tokens(context: Context, notes: list[str]) -> Iterator[Problem]:
         fields = context.discover().fields if target.application_parts is not None else ()
         places = {(column.table, column.column) for column in fields if column.sealed_by == "keys"}
         with opened(context, read_only=True) as database:
-            found, strange = tokens_there(database, target.keyring, places if fields else None)
+            found, strange = try_tokens(database, target.keyring, places if fields else None)
     except DeployguardError as error:
         notes.append(f"no token was tried: {error.message}")
         return

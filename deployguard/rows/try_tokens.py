@@ -1,4 +1,4 @@
-"""Tokens that are in the tables already: do the keys open them?"""
+"""Tokens that are in the tables already, a part of them: do the keys open them?"""
 
 from collections.abc import Collection
 
@@ -15,7 +15,7 @@ FIND_THE_KEY = (
 """What to do about tokens that do not open."""
 
 
-def tokens_there(
+def try_tokens(
     database: Database, keyring: Keyring, places: Collection[tuple[str, str]] | None = None
 ) -> tuple[int, str]:
     """How many tokens open, and in words where some do not; empty where all do.
