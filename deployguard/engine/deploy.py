@@ -264,13 +264,14 @@ def _check_decisions(run: Run, session: Session) -> None:
         state = run.state.steps.get(step)
         if state is None:
             raise UsageError(f"--decide {step}: the run has no such step", hint=f"Steps: {', '.join(run.state.steps)}.")
-        if state.state == "waiting" and decision == "skip":
-            if not session.why:
-                raise UsageError(
-                    f"--decide {step}=skip passes over a gate: that needs a reason",
-                    hint="Add --why; it stands at the top of the report.",
-                )
-        elif state.state not in {"interrupted", "running", "failed"}:
+        # a gate that was told no has failed, and waits no more
+        gate = state.state == "waiting" or state.uses.startswith("gate.")
+        if gate and decision in {"skip", "done"} and not session.why:
+            raise UsageError(
+                f"--decide {step}={decision} passes over a gate: that needs a reason",
+                hint="Add --why; it stands at the top of the report.",
+            )
+        if state.state not in {"interrupted", "running", "failed"} and (state.state, decision) != ("waiting", "skip"):
             raise UsageError(
                 f"--decide {step}: the step is {state.state}, there is nothing to decide",
                 hint="'deployguard show' says which steps need a decision.",

@@ -102,6 +102,25 @@ def test_a_gate_can_be_passed_over_with_a_reason_that_the_report_shows(deploygua
     assert "the site is on fire" in report[: report.index("## Timeline")]
 
 
+@pytest.mark.parametrize("decision", ["skip", "done"])
+def test_a_no_is_not_passed_over_without_a_reason_either(deployguard, project, decision):
+    (project / "runbook.yaml").write_text(RUNBOOK.replace("on_failure: rollback", "on_failure: stop"))
+    run = deployguard("deploy", "--yes")[1]["run"]
+    deployguard("reject", run, "--yes", "--why", "not on a Friday", person="linus")
+    assert deployguard("deploy", "--resume")[1]["state"] == "failed"
+
+    code, said = deployguard("deploy", "--resume", "--decide", f"required-approval={decision}")
+    assert (code, said["error"]["message"]) == (
+        2, f"--decide required-approval={decision} passes over a gate: that needs a reason"
+    )  # fmt: skip
+    assert not (project / "work.txt").exists()
+
+    code, done = deployguard("deploy", "--resume", "--decide", f"required-approval={decision}", "--why", "it burns")
+    assert (code, done["state"]) == (0, "succeeded")
+    report = (project / f"reports/{done['run']}.md").read_text()
+    assert "it burns" in report[: report.index("## Timeline")]
+
+
 def test_there_is_nothing_to_approve_where_nothing_waits(deployguard):
     run = deployguard("deploy", "--yes")[1]["run"]
 
