@@ -5,6 +5,7 @@ from itertools import count
 
 import guide_site
 import pytest
+from pages import page_server
 from servers import MariaServer, PostgresServer, StorageServer, Store, sqlite_store, with_fetched_programs
 from storage import Bucket
 
@@ -40,6 +41,13 @@ def storage_server():
     server = StorageServer()
     yield server
     server.stop()
+
+
+@pytest.fixture
+def pages():
+    """A web server that answers as it is told."""
+    with page_server() as running:
+        yield running
 
 
 @pytest.fixture

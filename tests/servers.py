@@ -47,8 +47,8 @@ def free_port():
     pytest.fail("there is no free port for a database server")
 
 
-def _with_us():
-    # a server must not outlive a test run that was killed
+def with_us():
+    """For a child that must not outlive a test run that was killed."""
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
@@ -72,7 +72,7 @@ class Server:
         log = (self.folder / "log").open("ab")
         self.process = subprocess.Popen(
             argv, stdout=log, stderr=log, cwd=self.folder, user=self.user, start_new_session=True,
-            preexec_fn=_with_us,  # noqa: PLW1509 - no thread runs yet when a server is started
+            preexec_fn=with_us,  # noqa: PLW1509 - no thread runs yet when a server is started
         )  # fmt: skip
         log.close()
         deadline = time.monotonic() + 60

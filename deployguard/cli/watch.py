@@ -1,10 +1,13 @@
 """`deployguard watch`: go on watching, by a timer or by hand."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from deployguard.cli.options import RUNBOOK, Json, RunbookFile, SomeEnvironment
+
+if TYPE_CHECKING:
+    from deployguard.journal.state import RunState
 
 
 def command(
@@ -24,15 +27,23 @@ def command(
     from deployguard.cli.console import Console
     from deployguard.cli.project import recorded_runs
     from deployguard.cli.running import go_on
-    from deployguard.engine.deploy import UNFINISHED
+    from deployguard.errors import UsageError
 
     console = Console(as_json=json)
-    for run in reversed(recorded_runs(runbook).values()):
-        begun = [s for s in run.steps.values() if s.state in {"waiting", "interrupted", "running"}]
-        stands = begun and begun[-1].uses == "monitor" and run.state in UNFINISHED and run.rolling_back is None
-        if env in {None, run.environment} and stands:
-            go_on(console, runbook, run.environment, None, [], why="", accept=False, once=once)
-            return
+    watching = {run.environment for run in recorded_runs(runbook).values() if _stands_in_a_monitor(run)}
+    chosen = sorted(watching if env is None else watching & {env})
+    if len(chosen) > 1:
+        raise UsageError(f"several environments have a run that watches: {', '.join(chosen)}", hint="Add --env.")
+    if chosen:
+        go_on(console, runbook, chosen[0], None, [], why="", accept=False, once=once)
+        return
     if json:
         console.document({"run": None, "state": None, "waiting_for": []})
     console.line("nothing to watch")
+
+
+def _stands_in_a_monitor(run: "RunState") -> bool:
+    from deployguard.engine.deploy import UNFINISHED
+
+    begun = [s for s in run.steps.values() if s.state in {"waiting", "interrupted", "running"}]
+    return bool(begun) and begun[-1].uses == "monitor" and run.state in UNFINISHED and run.rolling_back is None

@@ -181,11 +181,12 @@ class Postgres(ServerState):
                 return only_number(cursor.fetchmany(2) if cursor.description else [])
 
     def lag(self) -> float | None:
-        """Seconds since the last transaction that was replayed; 0 where nothing is left to replay."""
+        """Seconds since the last transaction that was replayed, or the start; 0 where nothing is left to replay."""
         found = self._all(
             "SELECT CASE WHEN NOT EXISTS (SELECT FROM pg_stat_wal_receiver WHERE pid IS NOT NULL) THEN NULL"
             " WHEN pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn() THEN 0"
-            " ELSE extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp()) END::float8"
+            " ELSE extract(epoch FROM clock_timestamp()"
+            " - coalesce(pg_last_xact_replay_timestamp(), pg_postmaster_start_time())) END::float8"
         )
         return None if found[0][0] is None else float(found[0][0])
 

@@ -356,12 +356,10 @@ def _prepared(run_: Run, planned: PlannedStep, mine: StepState) -> tuple[Step, C
 def _skipped(run_: Run, planned: PlannedStep) -> str:
     if not planned.selected:
         return "not selected"
-    condition = planned.spec.condition
-    if condition is None:
+    if planned.condition is None:
         return ""
-    text = condition if "${{" in condition else "${{ " + condition + " }}"
     try:
-        return "" if render(text, run_.names(planned)) else "condition false"
+        return "" if render(planned.condition, run_.names(planned)) else "condition false"
     except ExpressionError as error:
         raise Refused(f"step {planned.id}: if: {error}", hint="Mend the condition in the runbook.") from None
 

@@ -34,7 +34,8 @@ class Notifier:
         self._about = f"{name} → {environment}"
         self._environment = environment
         self._todo: queue.SimpleQueue[tuple[str, str, str] | None] = queue.SimpleQueue()
-        self._lost: list[tuple[str, str]] = []
+        self._untold: list[tuple[str, str]] = []
+        """Run and turn of every message that nobody is known to have got."""
         self._thread = threading.Thread(target=self._send, name="notifications", daemon=True)
         self._thread.start()
 
@@ -43,6 +44,7 @@ class Notifier:
         told = self._told(record)
         if told is not None:
             what, text = told
+            self._untold.append((record.run, what))
             self._todo.put((record.run, what, text))
 
     def progressed(self, step: str, progress: Progress) -> None:
@@ -55,16 +57,8 @@ class Notifier:
         """Wait a little for what is on its way, and put on record what could not be sent."""
         self._todo.put(None)
         self._thread.join(_PATIENCE)
-        late = [(run, what) for run, what, _ in self._left()] if self._thread.is_alive() else []
-        for run, what in [*self._lost, *late]:
+        for run, what in list(self._untold):
             journal.append(run, e.NotificationFailed(what=what))
-
-    def _left(self) -> list[tuple[str, str, str]]:
-        left = []
-        while not self._todo.empty():
-            if (item := self._todo.get_nowait()) is not None:
-                left.append(item)
-        return left
 
     def _send(self) -> None:
         while (item := self._todo.get()) is not None:
@@ -73,8 +67,8 @@ class Notifier:
                 sent = self._sender.notify(title=f"deployguard: {self._about}: {what}", body=text)
             except Exception:  # noqa: BLE001 - over a hundred services, and none of them may stop a run
                 sent = False
-            if not sent:
-                self._lost.append((run, what))
+            if sent:
+                self._untold.remove((run, what))
 
     def _told(self, record: Record) -> tuple[str, str] | None:
         run, go_on = record.run, f"deployguard deploy --resume --env {self._environment}"

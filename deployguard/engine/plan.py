@@ -22,18 +22,26 @@ LATE = frozenset({"steps", "run"})
 
 @dataclass(frozen=True)
 class Selection:
-    """Which steps a person asked for; all when nothing is said."""
+    """Which steps a person asked for, and why; all when nothing is said."""
 
     only: tuple[str, ...] = ()
     skip: tuple[str, ...] = ()
     first: str | None = None
+    why: str = ""
 
     def __bool__(self) -> bool:
         return bool(self.only or self.skip or self.first)
 
     def as_json(self) -> dict[str, Any]:
         """For the journal."""
-        return {"only": list(self.only), "skip": list(self.skip), "from": self.first} if self else {}
+        chosen = {"only": list(self.only), "skip": list(self.skip), "from": self.first}
+        return {**chosen, **({"why": self.why} if self.why else {})} if self else {}
+
+    @classmethod
+    def from_json(cls, recorded: Mapping[str, Any]) -> "Selection":
+        """As the journal has it."""
+        only, skip = tuple(recorded.get("only", ())), tuple(recorded.get("skip", ()))
+        return cls(only, skip, recorded.get("from"), recorded.get("why", ""))
 
 
 @dataclass(frozen=True)
@@ -71,6 +79,23 @@ class PlannedStep:
     def is_late(self) -> bool:
         """Whether it depends on what earlier steps will have put out."""
         return _is_late(self.values)
+
+    @property
+    def condition(self) -> str | None:
+        """Its `if:` as an expression."""
+        text = self.spec.condition
+        return text if text is None or "${{" in text else "${{ " + text + " }}"
+
+    def pages(self, names: Mapping[str, Any]) -> list[str]:
+        """Addresses of the pages that it asks, as far as it is known that it will.
+
+        Raises:
+            ExpressionError: its `if:` has no value.
+        """
+        known = self.condition is not None and not _is_late(self.condition)
+        if known and not render(self.condition, {**names, "matrix": self.matrix}):
+            return []
+        return [page for page in _named(self.values, self.kind.pages) if page and not _is_late(page)]
 
     def bind(self, names: Mapping[str, Any]) -> Step:
         """The step itself, ready to be executed.
@@ -146,7 +171,7 @@ def make_plan(
         selection: steps that a person asked for; all by default.
 
     Raises:
-        UsageError: unknown environment, setting or step.
+        UsageError: unknown environment, setting or step; or a gate is to be skipped that the environment requires.
         RunbookError: an expression has no value, or a value does not fit.
     """
     settings, selection = dict(settings or {}), selection or Selection()
@@ -154,11 +179,18 @@ def make_plan(
     names = known_names(runbook, environment, env=env, settings=settings, commit=commit)
     problems: list[Problem] = []
     checks = [*_each(runbook, "preflight", kinds, names, problems)]
-    steps = [*_required(runbook, environment, kinds, names, problems), *_each(runbook, "steps", kinds, names, problems)]
+    required = [*_required(runbook, environment, kinds, names, problems)]
+    steps = [*_each(runbook, "steps", kinds, names, problems)]
     _render_or(problems, runbook, target.directory, ("environments", environment, "directory"), names)
     if problems:
         raise RunbookError(problems)
-    planned = _select(steps, selection)
+    for gate in required:
+        if gate.id in selection.skip:
+            raise UsageError(
+                f"--skip {gate.id}: {environment} requires it",
+                hint=f"Once it waits, --resume --decide {gate.id}=skip --why … passes over it, on record.",
+            )
+    planned = [*required, *_select(steps, selection)]
     digest = digest_of(
         {
             "runbook": runbook.digest, "environment": environment, "commit": commit, "settings": settings,
@@ -360,6 +392,13 @@ def _select(steps: Sequence[PlannedStep], selection: Selection) -> list[PlannedS
         replace(s, selected=i >= begin and i not in skip and (not selection.only or i in only))
         for i, s in enumerate(steps)
     ]
+
+
+def _named(value: Any, keys: tuple[str, ...]) -> Iterator[str]:  # noqa: ANN401 - plain JSON
+    if isinstance(value, dict):
+        yield from (each for key, each in value.items() if key in keys and isinstance(each, str))
+    for each in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _named(each, keys)
 
 
 def positions(steps: Sequence[PlannedStep], name: str) -> list[int]:

@@ -37,14 +37,12 @@ def preview_steps(plan: Plan, target: Target) -> Iterator[StepPreview]:
 def _preview(planned: PlannedStep, plan: Plan, target: Target) -> Preview:
     if not planned.selected:
         return Preview("not selected")
-    condition = planned.spec.condition
-    if condition is not None:
-        text = condition if "${{" in condition else "${{ " + condition + " }}"
-        if any(name[0] in LATE for name in names_in(text)):
+    if planned.condition is not None:
+        if any(name[0] in LATE for name in names_in(planned.condition)):
             return Preview("unknown", "its condition depends on the output of an earlier step")
         try:
-            if not render(text, {**plan.names, "matrix": planned.matrix}):
-                return Preview("condition false", condition)
+            if not render(planned.condition, {**plan.names, "matrix": planned.matrix}):
+                return Preview("condition false", planned.spec.condition or "")
         except ExpressionError as error:
             return Preview("unknown", str(error))
     if planned.is_late():

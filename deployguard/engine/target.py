@@ -1,6 +1,7 @@
 """Plan → Target: the environment with its secrets, application and database within reach."""
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -56,6 +57,7 @@ def make_target(plan: Plan, home: Home, clock: Clock) -> Target:
         branch=spec.code.branch if spec.code else "main",
         application_parts=_application(plan, directory, known),
         elsewhere=_elsewhere(plan, project),
+        pages=_pages(plan),
         databases=_own_databases(plan, secrets),
     )
 
@@ -145,16 +147,28 @@ def _secrets(runbook: LoadedRunbook, environment: str, names: Mapping[str, Any],
 
 
 def _elsewhere(plan: Plan, project: Path) -> dict[str, Secrets]:
-    """The other environments' secrets; an environment whose expressions have no value here has none."""
+    """The other environments' secrets; where one is kept may depend on what is known only there."""
     found: dict[str, Secrets] = {}
-    for name in plan.runbook.spec.environments:
-        if name != plan.environment:
-            try:
-                names = known_names(plan.runbook, name, env=plan.names["env"], settings={}, commit=plan.commit)
-                found[name] = _secrets(plan.runbook, name, names, project)
-            except (ExpressionError, RunbookError):
-                found[name] = Secrets({}, {})
+    for name, environment in plan.runbook.spec.environments.items():
+        if name == plan.environment:
+            continue
+        try:
+            names = known_names(plan.runbook, name, env=plan.names["env"], settings={}, commit=plan.commit)
+        except RunbookError:  # most places depend on no var
+            names = {**plan.names, "environment": {"name": name}, "vars": {}}
+        try:
+            found[name] = _secrets(plan.runbook, name, names, project)
+        except ExpressionError as error:
+            declared = {**plan.runbook.spec.secrets, **environment.secrets}
+            found[name] = Secrets({secret: partial(_untold, secret, name, str(error)) for secret in declared}, {})
     return found
+
+
+def _untold(secret: str, environment: str, why: str) -> Secret:
+    raise Refused(
+        f"where {environment} keeps the secret {secret} is not known here: {why}",
+        hint=f"Set here what the runbook names of {environment}.",
+    )
 
 
 def _fetched(secrets: Secrets) -> dict[str, Secret]:
@@ -176,6 +190,14 @@ def _url(plan: Plan, known: Mapping[str, Secret], url: str | None, key: str) -> 
         path = ("environments", plan.environment, key)
         hint = "Set the variable that holds the database's URL."
         raise RunbookError([plan.runbook.document.problem(str(error), path, hint)]) from None
+
+
+def _pages(plan: Plan) -> tuple[str, ...]:
+    found: dict[str, None] = {}
+    for planned in (*plan.checks, *plan.steps):
+        with suppress(ExpressionError):  # the step itself will say so
+            found |= dict.fromkeys(planned.pages(plan.names))
+    return tuple(found)
 
 
 def _own_databases(plan: Plan, secrets: Secrets) -> dict[str, str | Secret]:

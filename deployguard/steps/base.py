@@ -151,6 +151,8 @@ class Target:
     """What the application said; forgotten before each step that may change its code or packages."""
     elsewhere: Mapping[str, Secrets] = field(default_factory=dict)
     replicas: tuple[str | Secret, ...] = ()
+    pages: tuple[str, ...] = ()
+    """Addresses that the plan's steps ask, as far as they are known beforehand."""
     databases: Mapping[str, str | Secret] = field(default_factory=dict)
     """URLs of the steps that have a database of their own, by the step's id."""
     own: bool = False
@@ -349,6 +351,8 @@ class Step(BaseModel):
     """Whether `compensate` only removes what an execution that was killed has left; its effect stays."""
     outputs: ClassVar[tuple[str, ...]] = ()
     """Names that later steps may use as steps.ID.outputs.NAME."""
+    pages: ClassVar[tuple[str, ...]] = ()
+    """Keys, at any depth under `with:`, that name pages it asks: `tls.expiry` looks at those too."""
     example: ClassVar[str] = ""
     """YAML of a typical use, for the documentation."""
 

@@ -1,13 +1,16 @@
 """`database.quiet`: nothing goes on in the database that the change would wait for, or that would suffer from it."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from typing import ClassVar
 
 from pydantic import Field
 
+from deployguard.databases import connect
 from deployguard.databases.pressure import Figure, figures
+from deployguard.errors import DeployguardError
 from deployguard.runbook.quantities import Duration, spell
-from deployguard.steps.base import Check, Context, Outcome
+from deployguard.steps.base import Check, Context, Outcome, Target
 from deployguard.steps.encryption import opened
 
 _SEE = {
@@ -20,6 +23,7 @@ _GRANT = {
     "mariadb": "GRANT PROCESS ON *.* TO",
     "mysql": "GRANT PROCESS ON *.* TO",
 }
+_CATCH_UP = "Wait until it has caught up, or take load off it."
 Problem = tuple[str, str, str]
 
 
@@ -27,8 +31,9 @@ class DatabaseQuiet(Check):
     """Check for long transactions, sessions that wait for locks, replicas that lag, and too few connections.
 
     A migration waits for the oldest transaction on its table, and everybody else waits behind
-    it. A database that is a file has no sessions to ask about. Replicas are asked about on
-    PostgreSQL; MariaDB and MySQL know their lag only on the replica itself, where `gate.sql` can ask.
+    it. A database that is a file has no sessions to ask about. A primary of PostgreSQL knows how far its
+    replicas are behind; MariaDB and MySQL know it only on the replica itself: name those under the
+    environment's `replicas:`, and they are asked.
     """
 
     uses: ClassVar[str] = "database.quiet"
@@ -47,13 +52,27 @@ class DatabaseQuiet(Check):
         """Ask for each figure once."""
         with opened(context, read_only=True) as database:
             engine, found = database.identity().engine, figures(database)
-        if not found:
+        behind = [*self._replicas(context.target)]
+        if not found and not behind:
             return Outcome("the database is a file on this machine: there are no sessions to ask about")
-        problems = [*self._pressure(found, engine), *_unseen(found, engine)]
+        problems = [*self._pressure(found, engine), *behind, *_unseen(found, engine)]
         status = max((s for s, _, _ in problems), key=("pass", "warn", "fail").index, default="pass")
         summary = "; ".join(what for _, what, _ in problems) or _calm(found)
         hint = " ".join(dict.fromkeys(fix for _, _, fix in problems))
         return Outcome(summary, status, hint, {"figures": dict(found)})
+
+    def _replicas(self, target: Target) -> Iterator[Problem]:
+        for number, url in enumerate(target.replicas, 1):
+            try:
+                with closing(connect(url, base=target.project, read_only=True)) as replica:
+                    lag = replica.lag()
+            except DeployguardError as error:
+                yield "fail", f"replica {number} cannot be asked: {error.message}", error.hint
+                continue
+            if lag is None:
+                yield "fail", f"replica {number} replicates nothing", "Start it, or take it out of replicas:."
+            elif lag > self.lag:
+                yield "fail", f"replica {number} is {spell(lag)} behind", _CATCH_UP
 
     def _pressure(self, found: Mapping[Figure, float | None], engine: str) -> Iterator[Problem]:
         if (age := found.get("oldest_transaction") or 0) > self.transactions:
@@ -62,7 +81,7 @@ class DatabaseQuiet(Check):
         if (waiting := found.get("waiting") or 0) > self.waiting:
             yield "fail", f"{waiting:.0f} sessions wait for a lock", f"Find who holds it: {_SEE[engine]}."
         if (lag := found.get("replica_lag") or 0) > self.lag:
-            yield "fail", f"a replica is {spell(lag)} behind", "Wait until it has caught up, or take load off it."
+            yield "fail", f"a replica is {spell(lag)} behind", _CATCH_UP
         left = found.get("connections_left")
         if left is not None and left < self.connections:
             fix = "Close idle sessions, or raise max_connections."

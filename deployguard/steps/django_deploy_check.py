@@ -38,7 +38,7 @@ class DjangoDeployCheck(Check):
 
     def execute(self, context: Context) -> Outcome:
         """Read every message by its id."""
-        answer = asked(context, "check", "--deploy")
+        answer = asked(context, "check", "--deploy", "--fail-level", "WARNING")
         messages = [found for line in answer.lines if (found := _MESSAGE.match(line)) and found["level"] in _SERIOUS]
         if answer.exit != 0 and not messages:
             command = show(context.target.application.manage_command("check", "--deploy"))

@@ -23,6 +23,7 @@ nothing: preflight runs it, a dry run too, and it may stand under `preflight:` o
 """
 _UNITS = {86400: "d", 3600: "h", 60: "m", 1: "s"}
 _SIZES = {2**30: "GiB", 2**20: "MiB", 2**10: "KiB"}
+_QUANTITIES = {"30s": "duration", "500MiB": "size", "1%": "share"}
 _WORDS = {"string": "text", "integer": "whole number", "number": "number", "boolean": "yes or no", "null": "nothing"}
 
 
@@ -79,7 +80,7 @@ def _table(model: type[BaseModel]) -> list[str]:
 def _kind_of(described: dict[str, Any], schema: dict[str, Any]) -> str:
     """A JSON Schema in a few words."""
     if examples := described.get("examples"):
-        return "duration" if examples == ["30s", "24h"] else "size"
+        return _QUANTITIES[str(examples[0])]
     if "$ref" in described:
         return _kind_of(schema["$defs"][described["$ref"].rpartition("/")[2]], schema)
     if "enum" in described:

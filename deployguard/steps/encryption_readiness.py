@@ -4,19 +4,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from deployguard.databases.base import Database, RowTable
 from deployguard.errors import Refused
-from deployguard.keys.keyring import Keyring, has_token_form
 from deployguard.keys.sealer import Sealers
 from deployguard.rows.discover import handshake
-from deployguard.rows.tables import as_declared, tables_of
+from deployguard.rows.tables import tables_of
 from deployguard.rows.target import EncryptedColumn
+from deployguard.rows.try_tokens import FIND_THE_KEY, try_tokens
 from deployguard.rows.verify import STRANGE, verify
 from deployguard.steps.base import Check, Context, Outcome
 from deployguard.steps.encryption import Work, counts, described, elsewhere_told, opened, work
-
-_SAMPLE = 20_000
-"""Rows of each table that are looked at for tokens while the application does not say where to look."""
 
 
 class EncryptionReadiness(Check):
@@ -57,14 +53,9 @@ class EncryptionReadiness(Check):
                 hint="Bring the code that encrypts, and its dependencies, before this step.",
             )
         with opened(context, read_only=True) as database:
-            found, strange = _tokens_there(database, context.target.keyring)
+            found, strange = try_tokens(database, context.target.keyring)
         if strange:
-            return Outcome(
-                f"tokens are there that no given key opens: {'; '.join(strange)}",
-                status="fail",
-                hint="This is not the key they were made with. Find that key before anything is changed: "
-                "without it their content is lost.",
-            )
+            return Outcome(strange, status="fail", hint=FIND_THE_KEY)
         there = f"; {found:,} tokens that are there already open" if found else ""
         return Outcome(f"the code that is there encrypts nothing yet{there}", evidence={"tokens": found})
 
@@ -155,22 +146,3 @@ def _outcome(findings: list[_Finding], evidence: dict[str, object]) -> Outcome:
     summary = "; ".join(f.sentence for f in shown) or good
     hint = next((f.hint for f in shown if f.hint), "")
     return Outcome(summary, "fail" if bad else "warn" if doubtful else "pass", hint, evidence)
-
-
-def _tokens_there(database: Database, keyring: Keyring) -> tuple[int, list[str]]:
-    """How many tokens the tables hold that open, and where some do not."""
-    found, strange = 0, []
-    for name in database.tables():
-        shape = database.shape(name)
-        text = tuple(c for c in shape.columns if c not in shape.key)
-        if not shape.key or not text:
-            continue
-        lost: dict[int, int] = {}
-        for row in database.page(as_declared(RowTable(name, shape.key, text), shape), None, _SAMPLE):
-            for index, value in enumerate(row.values):
-                if value is not None and has_token_form(value):
-                    opens = keyring.open(value) is not None
-                    found += opens
-                    lost[index] = lost.get(index, 0) + (not opens)
-        strange += [f"{count} in {name}.{text[index]}" for index, count in lost.items() if count]
-    return found, strange

@@ -10,4 +10,5 @@ class GateHttp(ConditionGate, Http):
     """Wait until a page answers as it should: a change calendar, a status page, a service the change needs."""
 
     uses: ClassVar[str] = "gate.http"
+    pages: ClassVar[tuple[str, ...]] = ("url",)
     example: ClassVar[str] = '- id: ready\n  uses: gate.http\n  with: { url: "https://example.org/ready", within: 5m }'

@@ -10,6 +10,7 @@ class GateMetric(ConditionGate, Metric):
     """Wait until every series of a Prometheus query has a value as expected."""
 
     uses: ClassVar[str] = "gate.metric"
+    pages: ClassVar[tuple[str, ...]] = ("prometheus",)
     example: ClassVar[str] = (
         '- id: calm\n  uses: gate.metric\n  with: { prometheus: "https://prometheus.example.org", '
         "query: 'sum(rate(errors_total[5m]))', expect: \"< 0.1\" }"

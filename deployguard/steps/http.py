@@ -10,4 +10,5 @@ class Http(ConditionCheck, Condition):
     """Check once that a page answers as it should."""
 
     uses: ClassVar[str] = "http"
+    pages: ClassVar[tuple[str, ...]] = ("url",)
     example: ClassVar[str] = '- uses: http\n  with: { url: "https://example.org/health", status: 200 }'

@@ -8,6 +8,7 @@ from deployguard.errors import StepFailed
 from deployguard.runbook.quantities import Duration
 from deployguard.steps.base import Check, Context, Outcome, Progress
 from deployguard.steps.conditions import Http
+from deployguard.steps.conditions.base import Page
 from deployguard.steps.conditions.http import ask, percentile
 
 
@@ -20,9 +21,10 @@ class HttpBaseline(Check):
 
     uses: ClassVar[str] = "http.baseline"
     outputs: ClassVar[tuple[str, ...]] = ("p50", "p95", "p99")
+    pages: ClassVar[tuple[str, ...]] = ("url",)
     example: ClassVar[str] = '- id: before\n  uses: http.baseline\n  with: { url: "https://example.org/", samples: 50 }'
 
-    url: str
+    url: Page
     samples: Annotated[int, Field(ge=1, le=1000)] = 20
     pause: Duration = 0.1
     """Between two requests."""

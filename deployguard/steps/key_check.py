@@ -14,10 +14,12 @@ from deployguard.keys.keyring import Keyring
 from deployguard.keys.leaks import Leak, Limits, file_leaks, history_leaks, is_repository, loose_leaks
 from deployguard.keys.spellings import Spellings
 from deployguard.rows.application import Application
+from deployguard.rows.try_tokens import FIND_THE_KEY, try_tokens
 from deployguard.runbook.quantities import Duration
 from deployguard.secret import Secret
 from deployguard.steps.base import JSON, Check, Context, Outcome, Progress, Target
 from deployguard.steps.column_keys import key_lines, keys_of_application
+from deployguard.steps.encryption import opened
 
 Problem = tuple[str, str]
 """What is wrong, and how to mend it in one line."""
@@ -27,9 +29,9 @@ class KeyCheck(Check):
     """Check every field-encryption key: it is there, a key, and random; other environments have others.
 
     Keys that the application derives for columns of its own are looked at alike. The key opens with
-    its second copy, stays the same from one start of the application to the next, and stands
-    nowhere in git's history (any branch, tag or stash), in no file that is shipped, and in none
-    that others may read. What the key opens is asked by `encryption.readiness`, which sees the tokens.
+    its second copy, opens the tokens that are in the database already (`encryption.readiness` reads
+    every one), stays the same from one start of the application to the next, and stands nowhere in
+    git's history (any branch, tag or stash), in no file that is shipped, and in none that others may read.
     """
 
     uses: ClassVar[str] = "key.check"
@@ -73,6 +75,7 @@ class KeyCheck(Check):
         notes = key_lines(context.discover().fields) if theirs else []
         if keys:
             problems += [*self._second_copy(context.target, keys[0]), *self._elsewhere(context.target, keys, notes)]
+            problems += _closed_tokens(context, notes)
         if keys or theirs:
             derived = [key for _, ring in theirs for key in ring]
             problems += [*_starts(context.target.application_parts), *self._copies(context, [*keys, *derived], notes)]
@@ -181,6 +184,25 @@ def _parsed(target: Target, names: Sequence[str]) -> tuple[list[Secret], list[Pr
         except DeployguardError as error:
             problems.append((error.message, error.hint))
     return keys, problems
+
+
+def _closed_tokens(context: Context, notes: list[str]) -> Iterator[Problem]:
+    """Tokens in the database that none of the environment's keys opens."""
+    target = context.target
+    if target.database_url is None or not target.keys:
+        return
+    try:
+        fields = context.discover().fields if target.application_parts is not None else ()
+        places = {(column.table, column.column) for column in fields if column.sealed_by == "keys"}
+        with opened(context, read_only=True) as database:
+            found, strange = try_tokens(database, target.keyring, places if fields else None)
+    except DeployguardError as error:
+        notes.append(f"no token was tried: {error.message}")
+        return
+    if strange:
+        yield strange, FIND_THE_KEY
+    elif found:
+        notes.append(f"{found:,} tokens that are there already open")
 
 
 def _starts(application: Application | None) -> Iterator[Problem]:

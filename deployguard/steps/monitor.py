@@ -36,6 +36,7 @@ class Monitor(Step):
     uses: ClassVar[str] = "monitor"
     idempotent: ClassVar[bool] = True
     keeps_code: ClassVar[bool] = True
+    pages: ClassVar[tuple[str, ...]] = ("url", "prometheus")
     example: ClassVar[str] = (
         "- id: monitor\n  uses: monitor\n  with:\n    for: 24h\n    every: 30s\n    conditions:\n"
         "      - log: { file: app.log, absent: InvalidToken }"
@@ -101,6 +102,7 @@ class _Count:
     looks: Looks
     in_a_row: int
     worst: str
+    unread: int = 0
 
 
 class _Watch:
@@ -151,6 +153,7 @@ class _Watch:
         seen = count.look()
         self._context.sample(name, seen.ok, seen.value, round(elapsed, 3), cursor=seen.cursor, missed=missed)
         count.looks.add(elapsed, ok=seen.ok)
+        count.unread = seen.unread
         count.in_a_row = 0 if seen.ok else count.in_a_row + 1
         count.worst = count.worst if seen.ok else seen.value
         if count.given.severity == "fail" and (rule := self._broken(count)):
@@ -182,6 +185,8 @@ class _Watch:
         gaps = f"; {self.missed} looks missed while nobody watched" if self.missed else ""
         late = [name for name, count in self._counts.items() if self._is_late(count)]
         gaps += f"; not watched from the beginning: {', '.join(late)}" if late else ""
+        unread = [name for name, count in self._counts.items() if count.unread]
+        gaps += f"; gone in part before it could be read: {', '.join(unread)}" if unread else ""
         return Outcome(
             (f"warnings: {', '.join(bad)}" if bad else held) + gaps,
             status="warn" if bad or gaps else "pass",
@@ -201,5 +206,5 @@ class _Watch:
         failures = len(count.looks.failed)
         return {
             "name": name, "ok": not failures, "samples": len(count.looks.looked),
-            "failures": failures, "worst": count.worst,
+            "failures": failures, "worst": count.worst, "unread": count.unread,
         }  # fmt: skip

@@ -12,20 +12,16 @@ from pydantic import AfterValidator, Field
 from deployguard.errors import Refused
 from deployguard.runbook.quantities import Duration
 from deployguard.steps.base import Check, Context, Outcome
+from deployguard.steps.conditions.base import is_address
 
 Problem = tuple[str, str]
 _ADDRESSES = 8
-_HTTPS = 443
+_HTTPS, _HTTP = 443, 80
 _DAY = 86400
 
 
 def _place(url: str) -> str:
-    try:
-        parts = urlsplit(url if "://" in url else f"tls://{url}")
-        known = parts.scheme in {"https", "tls"} and parts.hostname and parts.port != 0
-    except ValueError:
-        known = False
-    if not known:
+    if not is_address(url if "://" in url else f"tls://{url}", {"https", "tls"}):
         raise ValueError("write https://host/ or host:port")
     return url
 
@@ -33,14 +29,15 @@ def _place(url: str) -> str:
 class TlsExpiry(Check):
     """Check the certificates of the pages that will be watched, on every address their names have.
 
-    The chain and the name in the certificate are verified; addresses that do not answer fail too.
+    The chain and the name in the certificate are verified; addresses that do not answer fail too. Of a page
+    that is watched without TLS only the name is looked up.
     """
 
     uses: ClassVar[str] = "tls.expiry"
-    example: ClassVar[str] = '- uses: tls.expiry\n  with: { urls: ["https://localhost/health"], at_least: 14d }'
+    example: ClassVar[str] = "- uses: tls.expiry\n  with: { at_least: 14d }"
 
-    urls: tuple[Annotated[str, AfterValidator(_place)], ...] = Field(min_length=1)
-    """https://host/ or host:port."""
+    urls: tuple[Annotated[str, AfterValidator(_place)], ...] | None = Field(None, min_length=1)
+    """https://host/ or host:port; by default the pages that the runbook's own steps ask: monitor, http, gates."""
     at_least: Duration = 14 * 86400.0
     """How long each certificate must still be good."""
     ca: str = ""
@@ -54,16 +51,33 @@ class TlsExpiry(Check):
         now = context.target.clock.now().timestamp()
         days: dict[str, float] = {}
         problems: list[Problem] = []
-        for host, port in dict.fromkeys(map(_host, self.urls)):
-            for address in _addresses(host, port, problems):
+        plain: list[str] = []
+        for host, port, secured in dict.fromkeys(map(_host, self._pages(context))):
+            addresses = _addresses(host, port, problems)
+            plain += [f"{host}:{port}"] if addresses and not secured else []
+            for address in addresses if secured else ():
                 problem = self._look(trust, host, address, now, days)
                 problems += [problem] if problem else []
-        evidence = {"days": days}
+        evidence = {"days": days, "plain": plain}
         if problems:
             fixes = " ".join(dict.fromkeys(fix for _, fix in problems))
             return Outcome("; ".join(what for what, _ in problems), "fail", fixes, evidence)
-        shown = ", ".join(f"{name} for {left:.0f} days" for name, left in days.items())
-        return Outcome(f"certificates are good: {shown}", evidence=evidence)
+        good = ", ".join(f"{name} for {left:.0f} days" for name, left in days.items())
+        said = [
+            *([f"certificates are good: {good}"] if days else []),
+            *([f"without TLS, the name has an address: {', '.join(plain)}"] if plain else []),
+        ]
+        return Outcome("; ".join(said), evidence=evidence)
+
+    def _pages(self, context: Context) -> tuple[str, ...]:
+        if self.urls is not None:
+            return self.urls
+        if found := tuple(page for page in context.target.pages if page.startswith(("http://", "https://"))):
+            return found
+        raise Refused(
+            "the runbook's steps ask no page, so there is no certificate to look at",
+            hint="Name pages under urls:, or watch one, or take the check away.",
+        )
 
     def _trust(self, project: Path) -> ssl.SSLContext:
         try:
@@ -98,9 +112,11 @@ class TlsExpiry(Check):
         return None
 
 
-def _host(url: str) -> tuple[str, int]:
+def _host(url: str) -> tuple[str, int, bool]:
+    """Name, port, and whether it is to speak TLS."""
     parts = urlsplit(url if "://" in url else f"tls://{url}")
-    return parts.hostname or "", parts.port or _HTTPS
+    secured = parts.scheme != "http"
+    return parts.hostname or "", parts.port or (_HTTPS if secured else _HTTP), secured
 
 
 def _addresses(host: str, port: int, problems: list[Problem]) -> list[tuple[str, int]]:

@@ -3,11 +3,15 @@
 import http.server
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
 
 import pytest
+
+from deployguard.journal.events import NotificationFailed
+from deployguard.journal.sqlite import SqliteJournal
 
 RUNBOOK = """
 version: 1
@@ -114,6 +118,36 @@ def test_a_dead_address_stops_nothing_and_is_on_record_without_its_token(deploy,
     assert b"NotificationFailed" in journal
     assert b"a-secret-token" not in journal
     assert "a-secret-token" not in done.stdout + done.stderr
+
+
+def test_no_secret_is_in_any_message(hook, tmp_path):
+    secret = "canary-of-the-notifications"
+    text = RUNBOOK.format(command="cat rows; echo $KEY; exit 3")
+    text = text.replace("notify:", "secrets: { key: { from: env, name: KEY } }\nnotify:")
+    text = text.replace("    idempotent: true", '    idempotent: true\n    env: { KEY: "${{ secrets.key }}" }')
+    (tmp_path / "runbook.yaml").write_text(text)
+    (tmp_path / "rows").write_text("what a user typed\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "deployguard", "deploy", "--yes"], cwd=tmp_path, capture_output=True, check=False,
+        env={"PATH": os.environ["PATH"], "WEBHOOK": hook.address, "KEY": secret},
+    )  # fmt: skip
+
+    assert done.returncode == 1
+    assert titles(hook) == ["started", "failed", "rolling back", "rolled back"]
+    assert secret not in json.dumps(hook.heard)
+    assert "what a user typed" not in json.dumps(hook.heard)
+    assert all("deployguard" in heard["message"] for heard in hook.heard[1:]), "each says what to run next"
+
+
+def test_an_address_that_never_answers_stops_nothing_and_each_message_is_on_record(deploy, tmp_path):
+    with socket.create_server(("127.0.0.1", 0), backlog=50) as silent:
+        done = deploy("exit 3", f"json://127.0.0.1:{silent.getsockname()[1]}/?rto=60")
+
+    assert done.returncode == 1
+    journal = SqliteJournal(tmp_path / ".deployguard/journal.db")
+    lost = [r.event.what for r in journal.records() if isinstance(r.event, NotificationFailed)]
+    journal.close()
+    assert lost == ["started", "failed", "rolling back", "rolled back"]
 
 
 def test_an_address_that_is_none_is_refused_before_anything_is_done(deploy):

@@ -94,5 +94,22 @@ def test_looks_that_nobody_made_are_shown_as_missed(deployguard, project):
     assert "looks missed while nobody watched" in seen["steps"][0]["summary"]
 
 
+def test_of_several_environments_that_are_watched_one_must_be_named(deployguard, project):
+    both = RUNBOOK.replace("for: 3s", "for: 1h").replace(
+        "environments: {", "environments: { staging: { on_failure: stop },"
+    )
+    (project / "runbook.yaml").write_text(both)
+    for environment in ("staging", "production"):
+        assert deployguard("deploy", "--yes", "--env", environment)[0] == 4
+    with (project / "app.log").open("a") as log:
+        log.write("InvalidToken\n")
+
+    code, said = deployguard("watch", "--once")
+    assert (code, said["error"]["message"]) == (2, "several environments have a run that watches: production, staging")
+    for environment in ("staging", "production"):
+        assert deployguard("watch", "--once", "--env", environment)[0] == 5
+    assert deployguard("watch", "--once")[0] == 0
+
+
 def test_there_may_be_nothing_to_watch(deployguard):
     assert deployguard("watch", "--once") == (0, {"run": None, "state": None, "waiting_for": []})

@@ -1,44 +1,14 @@
 """Watching through the real engine: every condition is looked at, and a breach does what the runbook says."""
 
 import contextlib
-import http.server
 import json
 import sqlite3
-import threading
 
 import pytest
 from projects import FrozenClock, Project, e, step
 
 from deployguard.errors import RunbookError
 from deployguard.journal.state import fold
-
-
-class Page(http.server.BaseHTTPRequestHandler):
-    """Answers with the next status it was told; as Prometheus does under /api."""
-
-    def do_GET(self):
-        told = self.server.statuses
-        status = told.pop(0) if len(told) > 1 else told[0]
-        body = b"all is well"
-        if self.path.startswith("/api/v1/query"):
-            result = [{"metric": {}, "value": [0, "1"]}]
-            body = json.dumps({"status": "success", "data": {"resultType": "vector", "result": result}}).encode()
-        self.send_response(status)
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_):
-        pass
-
-
-@pytest.fixture
-def server():
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Page) as running:
-        running.statuses = [200]
-        running.url = f"http://127.0.0.1:{running.server_port}"
-        threading.Thread(target=running.serve_forever, daemon=True).start()
-        yield running
-        running.shutdown()
 
 
 @pytest.fixture
@@ -92,8 +62,8 @@ def kind_of(subject):
 
 @pytest.mark.parametrize("bad_one", ["first", "last"])
 @pytest.mark.parametrize("subject", SUBJECTS)
-def test_of_two_conditions_on_one_subject_both_are_looked_at_and_the_bad_one_fails(project, server, subject, bad_one):
-    text = json.dumps(SUBJECTS[subject]).replace("URL", server.url)
+def test_of_two_conditions_on_one_subject_both_are_looked_at_and_the_bad_one_fails(project, pages, subject, bad_one):
+    text = json.dumps(SUBJECTS[subject]).replace("URL", pages.url)
     bad, good = [{kind_of(subject): given} for given in json.loads(text)]
     both = [bad, good] if bad_one == "first" else [good, bad]
 
@@ -108,8 +78,8 @@ def test_of_two_conditions_on_one_subject_both_are_looked_at_and_the_bad_one_fai
 
 
 @pytest.mark.parametrize("subject", SUBJECTS)
-def test_of_two_conditions_on_one_subject_each_has_its_own_line_in_the_report(project, server, subject):
-    given = json.loads(json.dumps(SUBJECTS[subject][1]).replace("URL", server.url))
+def test_of_two_conditions_on_one_subject_each_has_its_own_line_in_the_report(project, pages, subject):
+    given = json.loads(json.dumps(SUBJECTS[subject][1]).replace("URL", pages.url))
     run = written(project, watch({kind_of(subject): given}, {kind_of(subject): given, "severity": "warn"})).deploy()
 
     found = run.steps["monitor"].evidence["conditions"]
@@ -197,10 +167,10 @@ def test_a_log_of_a_former_watch_is_read_on_from_where_it_was(project):
 # -- when failed looks are a breach
 
 
-def many_looks(project, server, statuses, *, severity="fail", **rules):
+def many_looks(project, pages, statuses, *, severity="fail", **rules):
     """A hundred looks in no time, of which the last status goes on."""
-    server.statuses = list(statuses)
-    condition = {"http": {"url": server.url}, "severity": severity}
+    pages.told["status"] = list(statuses)
+    condition = {"http": {"url": pages.url}, "severity": severity}
     return written(project, watch(condition, **{"for": "990s", **rules})).deploy(clock=FrozenClock())
 
 
@@ -229,20 +199,20 @@ NONE = {
 
 
 @pytest.mark.parametrize("what", BREACHES)
-def test_a_breach_is(project, server, what):
+def test_a_breach_is(project, pages, what):
     rules, statuses, why = BREACHES[what]
 
-    run = many_looks(project, server, statuses, **rules)
+    run = many_looks(project, pages, statuses, **rules)
 
     assert run.state == "failed"
     assert why in said(run)
 
 
 @pytest.mark.parametrize("what", NONE)
-def test_no_breach_is(project, server, what):
+def test_no_breach_is(project, pages, what):
     rules, statuses = NONE[what]
 
-    run = many_looks(project, server, statuses, **rules)
+    run = many_looks(project, pages, statuses, **rules)
 
     assert (run.state, run.steps["monitor"].status) == ("succeeded", "warn")
 
@@ -254,9 +224,9 @@ def test_rules_that_mean_nothing_are_refused(project, rules):
 
 
 @pytest.mark.parametrize(("policy", "state"), [("stop", "failed"), ("rollback", "rolled_back"), ("ask", "failed")])
-def test_a_breach_does_what_the_runbook_says(project, server, policy, state):
-    server.statuses = [500]
-    run = written(project, step("work"), watch({"http": {"url": server.url}}), on_failure=policy).deploy()
+def test_a_breach_does_what_the_runbook_says(project, pages, policy, state):
+    pages.told["status"] = 500
+    run = written(project, step("work"), watch({"http": {"url": pages.url}}), on_failure=policy).deploy()
 
     assert run.state == state
     assert project.trace() == ["work", *["undo work"] * (policy == "rollback")]

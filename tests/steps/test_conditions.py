@@ -1,7 +1,6 @@
-"""What can be watched, each tried on the real thing: a file, a server, a database, a process."""
+"""What can be watched, each tried on the real thing: a file, a pages, a database, a process."""
 
 import contextlib
-import http.server
 import json
 import os
 import shutil
@@ -11,7 +10,6 @@ import sys
 import threading
 import time
 from datetime import timedelta
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from checking import context
@@ -26,36 +24,7 @@ from deployguard.steps.gate_http import GateHttp
 from deployguard.steps.gate_metric import GateMetric
 from deployguard.steps.gate_sql import GateSql
 from deployguard.steps.http_baseline import HttpBaseline
-
-
-class Page(http.server.BaseHTTPRequestHandler):
-    """Answers as its server was told: status, body, seconds; as Prometheus does under /api."""
-
-    def do_GET(self):
-        told = self.server.told
-        time.sleep(told.get("seconds", 0))
-        body = told.get("body", b"all is well")
-        if self.path.startswith("/api/v1/query"):
-            self.server.asked = parse_qs(urlsplit(self.path).query)["query"][0]
-            series = [{"metric": {}, "value": [0, str(v)]} for v in told["values"]]
-            body = json.dumps({"status": "success", "data": {"resultType": "vector", "result": series}}).encode()
-        self.send_response(told.get("status", 200))
-        self.end_headers()
-        with contextlib.suppress(OSError):  # the other side had enough
-            self.wfile.write(body)
-
-    def log_message(self, *_):
-        pass
-
-
-@pytest.fixture
-def server():
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Page) as running:
-        running.told = {}
-        running.url = f"http://127.0.0.1:{running.server_port}"
-        threading.Thread(target=running.serve_forever, daemon=True).start()
-        yield running
-        running.shutdown()
+from deployguard.steps.log import Log as LogCheck
 
 
 @pytest.fixture
@@ -98,21 +67,6 @@ def test_a_line_is_judged_when_it_has_its_end(site):
     assert not look().ok
 
 
-@pytest.mark.parametrize("way", ["moved away", "shortened in place"])
-def test_a_rotated_log_loses_no_line(site, way):
-    write(log_of(site), "before\n" * 10)
-    look = Log(file="app.log", absent="InvalidToken").begin(site)
-    if way == "moved away":
-        write(log_of(site), "InvalidToken\n")
-        log_of(site).rename(log_of(site).with_name("app.log.1"))
-        log_of(site).write_text("new\n")
-    else:
-        log_of(site).write_text("InvalidToken\n")
-
-    assert look().value == "1 matching lines"
-    assert look().value == "1 matching lines"
-
-
 def test_the_next_process_goes_on_where_the_last_one_stopped(site):
     condition = Log(file="app.log", absent="InvalidToken")
     write(log_of(site), "before\n")
@@ -144,37 +98,45 @@ def test_a_missing_log_is_a_failure_unless_it_need_not_be_there(site):
         ({"status": 302}, "status 302, not 200"),
     ],
 )
-def test_a_page_that_answers_wrongly(server, site, told, said):
-    server.told = told
+def test_a_page_that_answers_wrongly(pages, site, told, said):
+    pages.told = told
 
-    seen = Http(url=server.url, contains="well").begin(site)()
+    seen = Http(url=pages.url, contains="well").begin(site)()
 
     assert (seen.ok, seen.value) == (False, said)
 
 
-def test_a_page_that_does_not_answer_is_given_up_in_time(server, site):
-    server.told = {"seconds": 5}
+def test_a_page_that_does_not_answer_is_given_up_in_time(pages, site):
+    pages.told = {"seconds": 5}
     begun = time.monotonic()
 
-    seen = Http(url=server.url, timeout="200ms").begin(site)()
+    seen = Http(url=pages.url, timeout="200ms").begin(site)()
 
     assert not seen.ok
     assert time.monotonic() - begun < 3
     assert not Http(url="http://127.0.0.1:1/").begin(site)().ok
 
 
-def test_a_page_is_compared_with_what_it_was_before(server, site):
-    before = HttpBaseline(url=server.url, samples=5, pause=0).execute(site).outputs["p95"]
-    look = Http(url=server.url, p95=f"< 1.2 * {before}", enough=3).begin(site)
-    server.told = {"seconds": 0.1}
+def test_a_page_is_compared_with_what_it_was_before(pages, site):
+    before = HttpBaseline(url=pages.url, samples=5, pause=0).execute(site).outputs["p95"]
+    # the machine may be busy: what is slow is told by what was measured, not by the clock on the wall
+    pages.told = {"seconds": 1.3 * float(before.removesuffix("ms")) / 1000}
+    look = Http(url=pages.url, p95=f"< 1.2 * {before}", enough=3).begin(site)
 
     assert [look().ok for _ in range(3)] == [True, True, False]
     assert "p95" in look().value
 
 
-def test_response_times_of_the_process_before_count(server, site):
-    page = Http(url=server.url, p95="< 50ms", enough=5)
-    server.told = {"seconds": 0.06}
+def test_a_page_that_is_no_slower_than_it_may_be_is_fine(pages, site):
+    before = HttpBaseline(url=pages.url, samples=5, pause=0).execute(site).outputs["p95"]
+    look = Http(url=pages.url, p95=f"< 9000 * {before}", enough=3).begin(site)
+
+    assert [look().ok for _ in range(4)] == [True] * 4
+
+
+def test_response_times_of_the_process_before_count(pages, site):
+    page = Http(url=pages.url, p95="< 50ms", enough=5)
+    pages.told = {"seconds": 0.06}
     look = page.begin(site)
     cursor = [look() for _ in range(4)][-1].cursor
 
@@ -182,25 +144,35 @@ def test_response_times_of_the_process_before_count(server, site):
 
 
 @pytest.mark.parametrize(("limit", "slow"), [("p50", 3), ("p95", 1), ("p99", 1)])
-def test_a_page_is_too_slow_by_each_percentile(server, site, limit, slow):
+def test_a_page_is_too_slow_by_each_percentile(pages, site, limit, slow):
     times = [10.0] * (4 - slow) + [9000.0] * slow
-    look = Http(url=server.url, enough=5, **{limit: "< 5s"}).begin(site, {"ms": times})
-    fine = Http(url=server.url, enough=5, **{limit: "< 5s"}).begin(site, {"ms": [10.0] * (5 - slow)})
+    look = Http(url=pages.url, enough=5, **{limit: "< 5s"}).begin(site, {"ms": times})
+    fine = Http(url=pages.url, enough=5, **{limit: "< 5s"}).begin(site, {"ms": [10.0] * (5 - slow)})
 
     assert look().value.startswith(f"{limit} 9000 ms is not below")
     assert fine().ok
 
 
-def test_a_baseline_is_not_taken_of_a_broken_page(server, site):
-    server.told = {"status": 500}
+def test_a_baseline_is_not_taken_of_a_broken_page(pages, site):
+    pages.told = {"status": 500}
 
     with pytest.raises(StepFailed, match="status 500"):
-        HttpBaseline(url=server.url, samples=3).execute(site)
+        HttpBaseline(url=pages.url, samples=3).execute(site)
 
 
 def test_a_limit_in_words_is_refused_with_where_a_baseline_comes_from():
     with pytest.raises(ValidationError, match=r"http\.baseline"):
         Http(url="http://x", p95="< 1.2 * baseline")
+
+
+@pytest.mark.parametrize(
+    "address", ["example.org/health", "ftp://x", "http://", "http://x:0", "http://x:y", "http://["]
+)
+@pytest.mark.parametrize("kind", [Http, HttpBaseline, GateMetric])
+def test_an_address_that_is_none_is_refused_before_anything_runs(kind, address):
+    key = {"prometheus": address, "query": "up", "expect": 1} if kind is GateMetric else {"url": address}
+    with pytest.raises(ValidationError, match="write http://host/"):
+        kind(**key)
 
 
 def test_percentiles_are_nearest_ranks():
@@ -242,16 +214,16 @@ def test_every_line_that_a_command_prints_is_looked_at(site, place):
 @pytest.mark.parametrize(
     ("values", "ok"), [([0.01], True), ([0.01, 0.02], True), ([0.01, 3], False), ([], False), (["NaN"], False)]
 )
-def test_every_series_of_a_metric_must_be_as_expected(server, site, values, ok):
-    server.told = {"values": values}
+def test_every_series_of_a_metric_must_be_as_expected(pages, site, values, ok):
+    pages.told = {"values": values}
 
-    assert Metric(prometheus=server.url, query="rate(x[5m])", expect="< 0.1").begin(site)().ok is ok
-    assert server.asked == "rate(x[5m])"
+    assert Metric(prometheus=pages.url, query="rate(x[5m])", expect="< 0.1").begin(site)().ok is ok
+    assert pages.asked == "rate(x[5m])"
 
 
-def test_a_prometheus_that_is_none(server, site):
-    server.told = {"body": b"<html>", "values": []}
-    assert "no instant vector" in Metric(prometheus=f"{server.url}/x", query="up", expect=1).begin(site)().value
+def test_a_prometheus_that_is_none(pages, site):
+    pages.told = {"body": b"<html>", "values": []}
+    assert "no instant vector" in Metric(prometheus=f"{pages.url}/x", query="up", expect=1).begin(site)().value
     assert "did not answer" in Metric(prometheus="http://127.0.0.1:1", query="up", expect=1).begin(site)().value
 
 
@@ -316,9 +288,21 @@ def test_a_judged_share_is_not_judged_again(site):
 
 
 def test_a_share_of_nothing_is_refused():
-    for given in [{"present": "x"}, {}]:
-        with pytest.raises(ValidationError, match="needs absent"):
-            Log(file="app.log", share=0.1, **given)
+    with pytest.raises(ValidationError, match="needs absent"):
+        Log(file="app.log", share=0.1, present="x")
+
+
+@pytest.mark.parametrize("given", [{}, {"present": "x", "absent": "y"}])
+def test_a_log_without_one_pattern_is_refused(given):
+    with pytest.raises(ValidationError, match="absent: or present:"):
+        Log(file="app.log", **given)
+
+
+def test_a_check_of_a_log_looks_at_all_of_it(site):
+    write(log_of(site), "InvalidToken\n")
+
+    assert LogCheck(file="app.log", absent="InvalidToken").execute(site).status == "fail"
+    assert LogCheck(file="app.log", present="InvalidToken").execute(site).status == "pass"
 
 
 def test_a_programs_memory_and_processor_time(site):
@@ -368,13 +352,13 @@ def test_a_gate_lets_through_or_waits_or_fails(site, opened, closed):
         closed.model_copy(update={"otherwise": "fail"}).execute(site)
 
 
-def test_a_gate_opens_while_it_is_looked_at(server, site):
-    server.told = {"status": 503}
-    threading.Timer(0.5, server.told.update, [{"status": 200}]).start()
+def test_a_gate_opens_while_it_is_looked_at(pages, site):
+    pages.told = {"status": 503}
+    threading.Timer(0.5, pages.told.update, [{"status": 200}]).start()
 
-    assert GateHttp(url=server.url, within="10s").execute(site).status == "pass"
+    assert GateHttp(url=pages.url, within="10s").execute(site).status == "pass"
 
 
-def test_a_gate_on_a_metric(server, site):
-    server.told = {"values": [0]}
-    assert GateMetric(prometheus=server.url, query="x", expect=0).execute(site).evidence == {"value": "0, wanted 0"}
+def test_a_gate_on_a_metric(pages, site):
+    pages.told = {"values": [0]}
+    assert GateMetric(prometheus=pages.url, query="x", expect=0).execute(site).evidence == {"value": "0, wanted 0"}

@@ -2,11 +2,12 @@
 
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 from checking import context
 from pydantic import ValidationError
-from servers import PostgresServer
+from servers import MariaPrimary, PostgresServer
 
 from deployguard.steps.database_quiet import DatabaseQuiet
 
@@ -150,6 +151,31 @@ def test_looking_changes_nothing_and_leaves_no_session(check, postgres):
 def test_limits_that_mean_nothing_are_refused(settings):
     with pytest.raises(ValidationError):
         DatabaseQuiet(**settings)
+
+
+@pytest.mark.parametrize(("product", "name"), [(PostgresServer, "postgres"), (MariaPrimary, "mysql")])
+def test_replicas_that_the_runbook_names_are_asked(tmp_path, product, name):
+    primary = product()
+    copy = primary.replica()
+    try:
+        found = context(tmp_path, url=primary.url(name))
+
+        def named(url, **settings):
+            return DatabaseQuiet(**settings).execute(replace(found, target=replace(found.target, replicas=(url,))))
+
+        assert eventually(lambda: named(copy.url(name)), "nobody waits").status == "pass"
+        assert named(primary.url(name)).summary == "replica 1 replicates nothing"
+        if product is PostgresServer:
+            copy.run("SELECT pg_wal_replay_pause()")
+            primary.run("CREATE TABLE later (id int)")
+            assert eventually(lambda: named(copy.url(name), lag="1s"), "replica 1 is").status == "fail"
+        copy.stop()
+        seen = named(copy.url(name))
+        assert seen.status == "fail"
+        assert "replica 1 cannot be asked: " in seen.summary
+    finally:
+        copy.stop()
+        primary.stop()
 
 
 def test_a_replica_that_does_not_keep_up_is_a_fault(check):

@@ -76,6 +76,18 @@ def test_errors_are_faults_too(check):
     assert "admin.E" in outcome.summary
 
 
+def test_a_message_without_an_id_is_no_pass(check):
+    nameless = """
+    from django.core.checks import Warning, register
+
+    @register(deploy=True)
+    def nameless(app_configs, **more):
+        return [Warning("the moon is full")]
+    """
+    with pytest.raises(StepFailed, match="check --deploy failed"):
+        check(nameless)
+
+
 def test_an_application_that_does_not_start_fails_with_its_last_words(check):
     with pytest.raises(StepFailed, match="ModuleNotFoundError: No module named 'absent'") as failed:
         check("    import absent\n")

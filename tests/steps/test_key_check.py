@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 from checking import SITE, application, commit, context, working_copy, write
+from cryptography.fernet import Fernet
 from pydantic import ValidationError
 
 from deployguard.errors import Refused
@@ -172,6 +173,66 @@ def test_an_older_key_that_another_environment_writes_with_is_a_fault_too(copy):
     outcome = check(copy, KeyCheck(others={"staging": "other"}), keys=("field_key", "older"), secrets={"other": OLDER})
 
     assert "production and staging have the same key (older)" in outcome.summary
+
+
+def test_tokens_that_the_key_does_not_open_are_a_fault_before_the_application_encrypts(copy, store):
+    store.run("CREATE TABLE notes (id INTEGER PRIMARY KEY, body VARCHAR(200), code VARCHAR(200))")
+    ours, theirs = (Fernet(key).encrypt(b"hello").decode() for key in (KEY, OTHER))
+    store.run("INSERT INTO notes VALUES (1, ?, 'gAAAA of a user')", ours)
+    assert "1 tokens that are there already open" in check(copy, url=store.url).summary
+
+    store.run("INSERT INTO notes VALUES (2, ?, ?)", theirs, theirs)
+    outcome = check(copy, url=store.url)
+
+    assert outcome.status == "fail"
+    assert "no given key opens: 1 in notes.body; 1 in notes.code" in outcome.summary
+    assert "Find that key before anything is changed" in outcome.hint
+    assert check(copy, url=store.url, keys=("field_key", "other")).status == "pass"
+
+
+ENCRYPTING = {
+    **SITE,
+    "shop/models.py": """
+        import os
+
+        from cryptography.fernet import Fernet
+        from django.db import models
+
+
+        class Encrypted(models.TextField):
+            def get_prep_value(self, value):
+                return value and Fernet(os.environ["KEY"]).encrypt(value.encode()).decode()
+
+            def from_db_value(self, value, expression, connection):
+                return value and Fernet(os.environ["KEY"]).decrypt(value.encode()).decode()
+
+
+        class Person(models.Model):
+            name = Encrypted()
+    """,
+}
+
+
+def test_where_the_application_says_what_it_encrypts_only_that_is_tried(tmp_path, sqlite):
+    copy = working_copy(tmp_path / "site", ENCRYPTING)
+    app = application(copy, KEY=KEY)
+    sqlite.run("CREATE TABLE shop_person (id INTEGER PRIMARY KEY, name TEXT)")
+    sqlite.run("CREATE TABLE others (id INTEGER PRIMARY KEY, token TEXT)")
+    sqlite.run("INSERT INTO others VALUES (1, ?)", Fernet(OTHER).encrypt(b"not ours").decode())
+    sqlite.run("INSERT INTO shop_person VALUES (1, ?)", Fernet(KEY).encrypt(b"Ann").decode())
+    write(copy, {"site_settings.py": ENCRYPTING["site_settings.py"].replace("site.db", str(tmp_path / "site.db"))})
+    assert check(copy, app=app, url=sqlite.url).status == "pass"
+
+    sqlite.run("INSERT INTO shop_person VALUES (2, ?)", Fernet(OTHER).encrypt(b"Ann").decode())
+
+    assert "no given key opens: 1 in shop_person.name" in check(copy, app=app, url=sqlite.url).summary
+
+
+def test_a_database_that_cannot_be_asked_is_said_and_no_fault_of_the_key(copy):
+    outcome = check(copy, url="postgresql://nobody@127.0.0.1:1/none")
+
+    assert outcome.status == "pass"
+    assert "no token was tried: " in outcome.summary
 
 
 def test_a_second_copy_in_the_same_place_is_no_second_copy(copy):

@@ -1,8 +1,12 @@
 """`tls.expiry`: certificates are judged as a browser would, on a real TLS server."""
 
+import json
+import os
 import re
 import socket
 import ssl
+import subprocess
+import sys
 import threading
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -191,6 +195,60 @@ def test_a_file_of_authorities_that_is_none_is_refused(tmp_path, authority):
     for ca in ("empty", "absent"):
         with pytest.raises(Refused, match="cannot be used"):
             check(tmp_path, "localhost:1", ca=ca)
+
+
+RUNBOOK = """
+version: 1
+name: watched
+environments: {{ production: {{}} }}
+vars: {{ host: "127.0.0.1:{port}", other: "" }}
+preflight:
+  - uses: tls.expiry
+    with: {{ ca: ca.pem }}
+steps:
+  - id: before
+    uses: http.baseline
+    with: {{ url: "https://${{{{ vars.host }}}}/" }}
+  - id: left-out
+    uses: http
+    if: vars.other
+    with: {{ url: "${{{{ vars.other }}}}" }}
+  - id: not-here
+    uses: http
+    if: environment.name == 'staging'
+    with: {{ url: "https://staging.invalid/" }}
+  - id: monitor
+    uses: monitor
+    with:
+      for: 1h
+      conditions:
+        - http: {{ url: "https://127.0.0.1:{port}/health", p95: "< 2 * ${{{{ steps.before.outputs.p95 }}}}" }}
+        - http: {{ url: "https://nowhere.invalid/" }}
+        - http: {{ url: "https://late/${{{{ steps.before.outputs.p95 }}}}" }}
+        - metric: {{ prometheus: "http://127.0.0.1:9090", query: up, expect: 1 }}
+        - metric: {{ prometheus: "http://prometheus.invalid", query: up, expect: 1 }}
+"""
+
+
+def test_by_default_the_pages_that_the_runbook_watches_are_looked_at(tmp_path, authority, serve):
+    port = serve(authority.issue(90, ("127.0.0.1",)))
+    (tmp_path / "runbook.yaml").write_text(RUNBOOK.format(port=port))
+
+    done = subprocess.run(
+        [sys.executable, "-m", "deployguard", "preflight", "--env", "production", "--json"],
+        cwd=tmp_path, env={"PATH": os.environ["PATH"]}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    said = next(each for each in json.loads(done.stdout)["checks"] if each["uses"] == "tls.expiry")
+
+    assert said["status"] == "fail"
+    assert said["summary"] == ("the name nowhere.invalid has no address; the name prometheus.invalid has no address")
+    assert list(said["evidence"]["days"]) == [f"127.0.0.1:{port}"]
+    assert said["evidence"]["plain"] == ["127.0.0.1:9090"]
+
+
+def test_a_runbook_that_watches_no_page_has_nothing_to_check_and_that_is_no_pass(tmp_path):
+    with pytest.raises(Refused, match="ask no page"):
+        TlsExpiry().execute(context(tmp_path))
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,10 @@
 """What every condition promises to checks, gates and monitors."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 import pydantic
 from pydantic import BaseModel, ConfigDict
@@ -22,11 +23,13 @@ class Observation:
         ok: whether it holds.
         value: what was seen, fit for a report: never a line of a log or a row.
         cursor: where the next look begins.
+        unread: how many stretches of what is watched were gone before anybody looked, in all looks so far.
     """
 
     ok: bool
     value: str
     cursor: Cursor | None = None
+    unread: int = 0
 
 
 Look = Callable[[], Observation]
@@ -64,6 +67,25 @@ def _pattern(text: str) -> str:
 
 
 Pattern = Annotated[str, pydantic.AfterValidator(_pattern)]
+
+
+def is_address(text: str, schemes: Collection[str]) -> bool:
+    """Whether an address has one of the schemes, a host, and a port that there can be."""
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
+def _page(text: str) -> str:
+    # an empty one is of a step that its `if:` leaves out
+    if text and not is_address(text, {"http", "https"}):
+        raise ValueError("write http://host/ or https://host/")
+    return text
+
+
+Page = Annotated[str, pydantic.AfterValidator(_page)]
 
 _COMPARISON = re.compile(r"\s*(<=|>=|==|!=|<|>)\s*(-?[0-9.]+)\s*")
 

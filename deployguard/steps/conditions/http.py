@@ -9,7 +9,7 @@ from pydantic import Field
 
 from deployguard.runbook.quantities import Duration
 from deployguard.steps.base import Context
-from deployguard.steps.conditions.base import Condition, Cursor, Look, Observation
+from deployguard.steps.conditions.base import Condition, Cursor, Look, Observation, Page
 
 _LARGEST = 1024 * 1024
 _REMEMBERED = 100
@@ -19,7 +19,7 @@ _REMEMBERED = 100
 class Http(Condition):
     """A page that answers as it should."""
 
-    url: str
+    url: Page
     status: int = 200
     contains: str | None = None
     """Text that the first MiB of the body must hold."""

@@ -1,125 +1,147 @@
-"""A log file, or what a command prints, searched for a pattern."""
+"""A log file, searched for a pattern."""
 
-import re
+from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Self
 
-import pydantic
-from pydantic import Field
-
-from deployguard.runbook.quantities import Share
 from deployguard.steps.base import Context
-from deployguard.steps.conditions.base import Condition, Cursor, Look, Observation, Pattern
+from deployguard.steps.conditions.base import Cursor, Look, Observation
+from deployguard.steps.conditions.lines import Lines, Tally
+from deployguard.steps.conditions.rotation import UNREADABLE, File, Place, files_of, opened
 
 _CHUNK = 1024 * 1024
+_OPEN = 2
+"""So many files, the newest, may still be written to: the log, and the one before it."""
 
 
-class Log(Condition):
-    """A log file in which a pattern must not appear (or must)."""
+class Log(Lines):
+    """Lines of a log file, and of those that it was rotated to between two looks."""
 
     file: str
     """Path, from the working copy."""
-    absent: Pattern | None = None
-    """A regular expression that no new line may match."""
-    present: Pattern | None = None
-    """A regular expression that some line must match."""
-    whole: bool = False
-    """Look at what is there already too, not only at what is added."""
-    share: Share | None = None
-    """With `absent`: the part of the new lines that may match all the same, an error rate; 1% is one in a hundred.
-    Lines are judged together until there are `enough`."""
-    enough: Annotated[int, Field(ge=1)] = 100
-    """New lines before their share is judged."""
     required: bool = True
     """Whether the file must be there."""
 
-    @pydantic.model_validator(mode="after")
-    def _share_of_what(self) -> Self:
-        if self.share is not None and (self.absent is None or self.present is not None):
-            raise ValueError("share: is the part of the lines that may match absent:, so it needs absent: only")
-        return self
-
     def name(self) -> str:
         """The file and what it is searched for."""
-        return f"log {self.file}" + (f" without {self.absent}" if self.absent else f" with {self.present}")
+        return f"log {self.file} {self.searched()}"
 
     def begin(self, context: Context, cursor: Cursor | None = None) -> Look:
-        """Remember where the file ends now; one that was rotated or shortened is read from its start."""
+        """Remember where the file ends now; what it has become by the next look is read from there."""
         path = context.target.directory / self.file
-        tail = _Tail(path, cursor, whole=self.whole)
-        pattern = re.compile(self.absent or self.present or "")
+        now = int(context.target.clock.now().timestamp() * 1e9)
+        tail = _Tail(path, self.tally(cursor), cursor or _beginning(path, now, whole=self.whole))
 
         def look() -> Observation:
+            wrong = ""
             try:
-                if not path.exists():
-                    return Observation(not self.required, f"{path.name} is not there", tail.cursor)
-                tail.read(pattern)
+                tail.read()
             except OSError as error:
-                return Observation(False, f"{path.name} cannot be read ({type(error).__name__})", tail.cursor)
-            # the matching line itself may hold what a user typed: only how many go on record
-            if self.share is not None:
-                return self._judged(tail)
-            good = tail.seen == 0 if self.absent is not None else tail.seen > 0
-            return Observation(good, f"{tail.seen} matching lines", tail.cursor)
+                wrong = f"{path.name} cannot be read ({type(error).__name__})"
+            if not wrong and not path.exists():
+                if not self.required and self.present is not None:
+                    return Observation(True, f"{path.name} is not there", tail.cursor)
+                wrong = f"{path.name} is not there" if self.required else ""
+            return self.observed(tail.tally, tail.cursor, wrong)
 
         return look
 
-    def _judged(self, tail: "_Tail") -> Observation:
-        """The share of the lines since the last judgement; fewer than `enough` wait for more."""
-        assert self.share is not None, "asked by who has seen it"  # noqa: S101
-        if tail.lines < self.enough:
-            return Observation(True, f"{tail.seen} of {tail.lines} lines match, too few to judge", tail.cursor)
-        good, said = tail.seen <= self.share * tail.lines, f"{tail.seen} of {tail.lines} lines match"
-        tail.seen = tail.lines = 0
-        return Observation(good, said, tail.cursor)
+
+def _beginning(path: Path, now: int, *, whole: bool) -> Cursor:
+    try:
+        with opened(path) as file:
+            return asdict(file.place(0 if whole else file.size) if file else Place(written=now))
+    except OSError:  # the first look will say why
+        return asdict(Place(written=now))
+
+
+def _place(known: Cursor) -> Place:
+    """Of a cursor, also of a former version's, which knew inode and offset."""
+    return Place(**{name: known[name] for name in asdict(Place()) if name in known})
 
 
 class _Tail:
-    """New lines of a file that may be rotated under us, by this process or the one before."""
+    """New lines of a file that may be rotated, packed and shortened under us, by this process or the one before."""
 
-    def __init__(self, path: Path, cursor: Cursor | None, *, whole: bool) -> None:
-        self._path = path
-        if cursor is None:
-            inode, size = self._facts()
-            cursor = {"inode": inode, "at": 0 if whole else size, "seen": 0}
-        self._inode, self._at, self.seen = cursor["inode"], cursor["at"], cursor["seen"]
-        self.lines = cursor.get("lines", 0)
+    def __init__(self, path: Path, tally: Tally, known: Cursor) -> None:
+        self._path, self.tally = path, tally
+        self._place = _place(known)
+        self._former = _place(known["former"]) if known.get("former") else None
+        """The file before this one: until its writer has opened the new one, it goes on there."""
 
     @property
     def cursor(self) -> Cursor:
-        return {"inode": self._inode, "at": self._at, "seen": self.seen, "lines": self.lines}
+        """Where the next look begins."""
+        former = {"former": asdict(self._former)} if self._former else {}
+        return {**asdict(self._place), **former, **self.tally.facts()}
 
-    def _facts(self) -> tuple[int, int]:
+    def read(self) -> None:
+        """Count up to the last whole line; what has no end yet is read again next time."""
+        with opened(self._path) as file:
+            if self._former is None and file is not None and file.is_at(self._place):
+                self._place = self._counted(file, self._place.at)
+                return
+        with files_of(self._path) as files:
+            self._end_former(files)
+            self._go_on(files)
+
+    def _end_former(self, files: list[File]) -> None:
+        former, self._former = self._former, None
+        if former is not None and (file := _found(former, files)) is not None:
+            with suppress(*UNREADABLE):  # once it was read to its end
+                self._counted(file, former.at, ended=True)
+
+    def _go_on(self, files: list[File]) -> None:
+        current = files[-1] if files and files[-1].path == self._path else None
+        before = current if current and current.is_at(self._place) else _found(self._place, files)
+        rotated = [] if before and before is current else _after(before, self._place, files)
+        lost = before is None and self._place.inode > 0
+        if before is None:
+            self._place = Place(written=self._place.written)
+        todo = [file for file in dict.fromkeys([before, *rotated, current]) if file is not None]
+        for number, file in enumerate(todo):
+            at = self._place.at if file is before else 0
+            try:
+                place = self._counted(file, at, ended=number < len(todo) - _OPEN)
+            except UNREADABLE:
+                if file is current:
+                    raise
+                lost = True
+            else:
+                self._former, self._place = self._place if number else None, place
+        self.tally.unread += lost
+
+    def _counted(self, file: File, at: int, *, ended: bool = False) -> Place:
+        """Count the lines from a place on, and where they ended. When it raises, nothing is counted."""
+        seen, lines, rest = self.tally.seen, self.tally.lines, b""
         try:
-            facts = self._path.stat()
-        except FileNotFoundError:
-            return 0, 0
-        return facts.st_ino, facts.st_size
-
-    def read(self, pattern: re.Pattern[str]) -> None:
-        """Count matches up to the last whole line; what has no end yet is read again next time."""
-        inode, size = self._facts()
-        if inode != self._inode:
-            self._former(pattern)
-        if inode != self._inode or size < self._at:
-            self._inode, self._at = inode, 0
-        self._count(self._path, pattern)
-
-    def _former(self, pattern: re.Pattern[str]) -> None:
-        """The end of a file that was rotated away since the last look, if it is still beside."""
-        for path in self._path.parent.glob(f"{self._path.name}*"):
-            if path.is_file() and path.stat().st_ino == self._inode:
-                self._count(path, pattern)
-
-    def _count(self, path: Path, pattern: re.Pattern[str]) -> None:
-        with path.open("rb") as stream:
-            stream.seek(self._at)
+            stream = file.plain(at)
             while chunk := stream.read(_CHUNK):
-                end = chunk.rfind(b"\n") + 1 or (len(chunk) if len(chunk) == _CHUNK else 0)
-                if not end:
-                    return
-                self._at += end
-                stream.seek(self._at)
-                lines = chunk[:end].splitlines()
-                self.lines += len(lines)
-                self.seen += sum(1 for line in lines if pattern.search(line.decode("utf-8", "replace")))
+                rest += chunk
+                end = rest.rfind(b"\n") + 1 or (len(rest) if len(rest) >= _CHUNK else 0)
+                self.tally.take(rest[:end].splitlines())
+                at, rest = at + end, rest[end:]
+            if ended and rest:
+                self.tally.take([rest])
+                at += len(rest)
+        except UNREADABLE:
+            self.tally.seen, self.tally.lines = seen, lines
+            raise
+        return file.place(at)
+
+
+def _found(place: Place, files: list[File]) -> File | None:
+    """The file of a place among what there is now."""
+    if not place.inode:
+        return None
+    same = next((file for file in files if file.is_at(place)), None)
+    return same or next((file for file in files if file.is_copy_of(place)), None)
+
+
+def _after(before: File | None, place: Place, files: list[File]) -> list[File]:
+    """The rotated files that were written after another one, or since a place was; oldest first."""
+    rotated = [file for file in files if file.label is not None]
+    if before in rotated:
+        return rotated[rotated.index(before) + 1 :]
+    since = before.written if before else place.written
+    return [file for file in rotated if since and file.written > since]

@@ -2,7 +2,7 @@
 
 from deployguard.runbook.quantities import Duration
 from deployguard.steps.base import Context
-from deployguard.steps.conditions.base import Condition, Cursor, Expected, Look, Observation, holds
+from deployguard.steps.conditions.base import Condition, Cursor, Expected, Look, Observation, Page, holds
 
 _SHOWN = 5
 
@@ -13,7 +13,7 @@ class Metric(Condition):
     Source: Prometheus HTTP API, "Instant queries" (`GET /api/v1/query`).
     """
 
-    prometheus: str
+    prometheus: Page
     """The server's address, without /api."""
     query: str
     expect: Expected
