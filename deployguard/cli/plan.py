@@ -19,7 +19,7 @@ def command(env: EnvironmentName, runbook: RunbookFile = RUNBOOK, set_: Settings
     from deployguard.cli.project import plan_for, read_runbook, target_for
 
     console = Console(as_json=json)
-    plan = plan_for(read_runbook(runbook), env, set_)
+    plan = plan_for(read_runbook(runbook, begins=True), env, set_)
     show_plan(console, plan, target_for(runbook, plan, make=False))
 
 
@@ -37,13 +37,15 @@ def show_plan(console: "Console", plan: "Plan", target: "Target") -> None:
     steps: list[dict[str, Any]] = []
     for item in preview_steps(plan, target):
         preview = item.preview
+        if item.warning:
+            console.status("warn", item.planned.id, item.warning)
         console.status(preview.verdict, item.planned.id, preview.summary)
         for line in preview.commands:
             console.line(f"  {'':<12} {'':<22} $ {line}")
         steps.append(
             {
                 "id": item.planned.id, "uses": item.planned.uses, "verdict": preview.verdict,
-                "summary": preview.summary,
+                "summary": preview.summary, "warning": item.warning,
                 "commands": list(preview.commands), "rows": preview.rows, "bytes": preview.bytes,
                 "seconds": preview.seconds, "rollback": item.undo, "evidence": preview.evidence,
             }

@@ -64,7 +64,7 @@ def begin(
     yes: bool,
 ) -> None:
     """Start a run of the file's runbook, or say what it would do."""
-    carry_out(console, read_runbook(file), file, env, settings, selection, dry_run=dry_run, yes=yes)
+    carry_out(console, read_runbook(file, begins=True), file, env, settings, selection, dry_run=dry_run, yes=yes)
 
 
 def carry_out(

@@ -19,6 +19,7 @@ from pathlib import Path
 from threading import RLock
 from typing import Any
 
+from deployguard.engine.backed import require_backup
 from deployguard.engine.items import execute_items, undecided
 from deployguard.engine.observe import Guarded, Nobody, Observer
 from deployguard.engine.pause import LOOK, pause_file, paused
@@ -350,18 +351,18 @@ def _prepared(run_: Run, planned: PlannedStep, mine: StepState) -> tuple[Step, C
     if mine.state == "pending" and step.is_done(context):
         run_.record(e.StepSkipped(step=planned.id, reason="already done"))
         return None
+    if mine.attempts == 0:
+        require_backup(run_.plan, run_.target, run_.state, planned)
     return step, context
 
 
 def _skipped(run_: Run, planned: PlannedStep) -> str:
     if not planned.selected:
         return "not selected"
-    condition = planned.spec.condition
-    if condition is None:
+    if planned.condition is None:
         return ""
-    text = condition if "${{" in condition else "${{ " + condition + " }}"
     try:
-        return "" if render(text, run_.names(planned)) else "condition false"
+        return "" if render(planned.condition, run_.names(planned)) else "condition false"
     except ExpressionError as error:
         raise Refused(f"step {planned.id}: if: {error}", hint="Mend the condition in the runbook.") from None
 

@@ -64,6 +64,12 @@ class PlannedStep:
         """Name of the kind."""
         return self.kind.uses
 
+    @property
+    def condition(self) -> str | None:
+        """Its `if:` as an expression; None where it has none."""
+        text = self.spec.condition
+        return text if text is None or "${{" in text else "${{ " + text + " }}"
+
     def goes_by(self, name: str) -> bool:
         """Whether a person means it by this name: its own, or that of the step whose matrix it is an item of."""
         return name in {self.id, self.spec.id}

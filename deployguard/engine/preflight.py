@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from deployguard.engine.backed import backed
 from deployguard.engine.plan import Plan, PlannedStep
 from deployguard.engine.promotion import promotion
 from deployguard.engine.rotation import in_use_since
@@ -56,6 +57,9 @@ def run_checks(
         yield Verdict("promotion", "promotion", said.status, said.summary, said.hint, line, said.evidence)
     if every is not None:
         yield from _rotation(plan, target, runs, every)
+    for planned, said in backed(plan, target):
+        name = f"backup before {planned.spec.id}"
+        yield Verdict(name, "backup", said.status, said.summary, said.hint, planned.line, said.evidence)
     for planned in plan.checks:
         yield _run_check(planned, plan, target, progressed, should_stop)
 

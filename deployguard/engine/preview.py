@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from deployguard.engine.backed import backed
 from deployguard.engine.plan import LATE, Plan, PlannedStep
 from deployguard.engine.preflight import read_only_context
 from deployguard.errors import DeployguardError
@@ -19,6 +20,8 @@ class StepPreview:
 
     planned: PlannedStep
     preview: Preview
+    warning: str = ""
+    """What a person must know before they say yes; whether the step would be refused."""
 
     @property
     def undo(self) -> str | None:
@@ -30,21 +33,21 @@ class StepPreview:
 
 def preview_steps(plan: Plan, target: Target) -> Iterator[StepPreview]:
     """Ask each step in order what it would do."""
+    warnings = {planned.id: said.summary for planned, said in backed(plan, target)}
     for planned in plan.steps:
-        yield StepPreview(planned, _preview(planned, plan, target))
+        yield StepPreview(planned, _preview(planned, plan, target), warnings.get(planned.id, ""))
 
 
 def _preview(planned: PlannedStep, plan: Plan, target: Target) -> Preview:
     if not planned.selected:
         return Preview("not selected")
-    condition = planned.spec.condition
-    if condition is not None:
-        text = condition if "${{" in condition else "${{ " + condition + " }}"
+    text = planned.condition
+    if text is not None:
         if any(name[0] in LATE for name in names_in(text)):
             return Preview("unknown", "its condition depends on the output of an earlier step")
         try:
             if not render(text, {**plan.names, "matrix": planned.matrix}):
-                return Preview("condition false", condition)
+                return Preview("condition false", planned.spec.condition or "")
         except ExpressionError as error:
             return Preview("unknown", str(error))
     if planned.is_late():

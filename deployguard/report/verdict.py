@@ -154,6 +154,10 @@ def departures(history: History) -> Iterator[Prose]:
             case e.RunResumed(accepted=accepted, actor=actor) if accepted:
                 other = "plan than was begun" if "plan" in accepted else "commit than the run had brought"
                 yield say(f"{{}} resumed with another {other}, at {clock(record.at)}.", actor)
+    for found in history.evidence("backup"):
+        if found.get("without_backup"):
+            before = say("{} rewrites rows without a backup that was restored. ", found.get("step"))
+            yield (*before, f"Reason given: {found['without_backup']}")
     for words, steps in (history.state.started.settings.get("selection") or {}).items():
         if steps:
             yield say("Not the whole runbook was run: {}.", f"--{words} {_joined(steps)}")

@@ -345,6 +345,9 @@ class Step(BaseModel):
     """Whether its whole effect stands in the database, and goes when a backup is put back."""
     restores: ClassVar[bool] = False
     """Whether executing it puts a backup in the database's place."""
+    needs_backup: ClassVar[bool] = False
+    """Whether it begins only after a backup of its database was restored in the same run, unless its field
+    `without_backup` says why not."""
     tidies: ClassVar[bool] = False
     """Whether `compensate` only removes what an execution that was killed has left; its effect stays."""
     outputs: ClassVar[tuple[str, ...]] = ()
@@ -387,6 +390,10 @@ class Step(BaseModel):
     def settle(self, context: Context) -> Outcome | None:  # noqa: ARG002
         """After every step is undone: undo once more what the outgoing code wrote meanwhile."""
         return None
+
+    def backs_up(self) -> bool:
+        """Whether it takes a backup of its database and restores it; its output `state` says `restored` then."""
+        return False
 
     def repeatable(self) -> bool:
         """Whether an interrupted execution may simply be repeated."""
