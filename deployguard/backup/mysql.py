@@ -25,7 +25,7 @@ from deployguard.backup.mysql_facts import (
     tables_of,
 )
 from deployguard.backup.mysql_stream import ForCopy, Resumed, until_begun
-from deployguard.backup.naming import fitting
+from deployguard.backup.naming import MARK, fitting, not_ours
 from deployguard.backup.server import ServerProduct
 from deployguard.databases.base import PREFIX
 from deployguard.databases.mysql import Mysql as Database
@@ -37,6 +37,8 @@ _LOCK_WAIT = 10
 _LONGEST = 64
 """Characters of a database's name."""
 _FENCE = f"{PREFIX}fence"
+_MARKED = f"/*M!100500 COMMENT '{MARK}' */"
+"""Read as a comment of SQL by those who would not understand it."""
 _DUMP = (
     "--single-transaction", "--quick", "--routines", "--triggers", "--events", "--hex-blob", "--skip-lock-tables",
     "--no-tablespaces", "--default-character-set=utf8mb4",
@@ -143,13 +145,15 @@ class MysqlProduct(ServerProduct):
 
     def _remove(self, scratch: str) -> None:
         with self.connection() as connection:
+            if _is_anothers(connection, scratch):
+                raise not_ours(scratch)
             ask(connection, _drop(scratch))
 
     def _make(self, scratch: str) -> None:
+        self._remove(scratch)
         with self.connection() as connection:
             try:
-                ask(connection, _drop(scratch))
-                ask(connection, _create_like(connection, self.where.database, scratch))
+                ask(connection, f"{_create_like(connection, self.where.database, scratch)} {_MARKED}")
             except pymysql.err.OperationalError:
                 raise Refused(
                     f"the user {self.where.user} may not make a database to restore into",
@@ -274,6 +278,14 @@ def _create_like(connection: Any, model: str, database: str) -> str:  # noqa: AN
     )
     characters, order = (bytes(v).decode() for v in ask(connection, query, (model,))[0])
     return f"CREATE DATABASE {name(database)} CHARACTER SET {characters} COLLATE {order}"
+
+
+def _is_anothers(connection: Any, database: str) -> bool:  # noqa: ANN401
+    """Whether it holds something and does not say that it is ours. MySQL, and MariaDB before 10.5, keep no comment."""
+    holds = "SELECT 1 FROM information_schema.tables WHERE table_schema = %s LIMIT 1"
+    if not ask(connection, holds, (database,)) or ask(connection, "SELECT /*M!100500 1 - */ 1")[0][0] == b"1":
+        return False
+    return MARK.encode() not in bytes(ask(connection, f"SHOW CREATE DATABASE {name(database)}")[0][1])
 
 
 def _drop(database: str) -> str:

@@ -122,6 +122,8 @@ def require(found: Sequence[str], server: str, package: str, *, least: tuple[int
             return program, said
         seen.append(said)
     raise Refused(
-        f"no dump program is new enough for the server {server}" + (f": found {'; '.join(seen)}" if seen else ""),
+        f"no dump program is new enough for the server {server}: found {'; '.join(seen)}"
+        if seen
+        else f"no dump program for the server {server} is there",
         hint=f"Install {package}, or put it first on PATH.",
     )

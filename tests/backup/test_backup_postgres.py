@@ -376,26 +376,6 @@ def test_two_hundred_damages_through_a_real_restore_are_found(product, store, ba
     assert _damaged_restores(200, product, store, backup, site, postgres_server) < 100
 
 
-def test_a_backup_of_a_newer_server_is_refused(product, store, backup):
-    newer = replace(backup.manifest, identity=replace(backup.manifest.identity, version="99.1"))
-
-    with pytest.raises(Refused, match=r"99\.1"):
-        restore(product, replace(backup, manifest=newer), store)
-
-
-def test_an_older_dump_program_is_refused_by_name(product, store, tmp_path, monkeypatch):
-    program = tmp_path / "pg_dump"
-    program.write_text("#!/bin/sh\necho 'pg_dump (PostgreSQL) 9.6.1'\n")
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-
-    with pytest.raises(Refused, match="new enough") as caught:
-        take(product, store, ORDER)
-
-    assert "9.6.1" in caught.value.message
-    assert "postgresql-client" in caught.value.hint
-
-
 def test_a_dump_program_that_dies_leaves_no_backup(product, store, tmp_path, monkeypatch, postgres_server):
     program = tmp_path / "pg_dump"
     program.write_text(

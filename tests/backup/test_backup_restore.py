@@ -171,13 +171,6 @@ def test_the_fencing_token_is_kept_when_the_backup_has_none(site, product, store
     database.close()
 
 
-def test_a_backup_of_another_product_is_refused(product, store, backup):
-    foreign = replace(backup.manifest, identity=replace(backup.manifest.identity, engine="postgresql"))
-
-    with pytest.raises(Refused, match="postgresql"):
-        restore(product, replace(backup, manifest=foreign), store)
-
-
 def test_a_copy_that_is_not_what_was_taken_is_not_swapped_in(site, product, store, backup):
     wrong = replace(backup.manifest.facts, tables={**backup.manifest.facts.tables})
     wrong.tables["person"] = replace(wrong.tables["person"], digest="0" * 64)
