@@ -5,8 +5,11 @@ from typing import TYPE_CHECKING, Any
 from deployguard.cli.options import RUNBOOK, EnvironmentName, Json, RunbookFile, Settings
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from deployguard.cli.console import Console
     from deployguard.engine.plan import Plan
+    from deployguard.journal.state import RunState
     from deployguard.steps.base import Target
 
 
@@ -16,15 +19,15 @@ def command(env: EnvironmentName, runbook: RunbookFile = RUNBOOK, set_: Settings
     Example: deployguard plan --env staging
     """
     from deployguard.cli.console import Console
-    from deployguard.cli.project import plan_for, read_runbook, target_for
+    from deployguard.cli.project import plan_for, read_runbook, recorded_runs, target_for
 
     console = Console(as_json=json)
     plan = plan_for(read_runbook(runbook, begins=True), env, set_)
-    show_plan(console, plan, target_for(runbook, plan, make=False))
+    show_plan(console, plan, target_for(runbook, plan, make=False), recorded_runs(runbook).values())
 
 
-def show_plan(console: "Console", plan: "Plan", target: "Target") -> None:
-    """The dry run, for people or as the JSON document."""
+def show_plan(console: "Console", plan: "Plan", target: "Target", runs: "Iterable[RunState]") -> None:
+    """The dry run, for people or as the JSON document; `runs` may hold a rehearsal."""
     from deployguard.engine.identity import identity
     from deployguard.engine.preview import preview_steps
 
@@ -35,7 +38,7 @@ def show_plan(console: "Console", plan: "Plan", target: "Target") -> None:
     if plan.commit:
         console.line(f"  commit       {plan.commit}")
     steps: list[dict[str, Any]] = []
-    for item in preview_steps(plan, target):
+    for item in preview_steps(plan, target, runs):
         preview = item.preview
         if item.warning:
             console.status("warn", item.planned.id, item.warning)

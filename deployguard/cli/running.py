@@ -83,7 +83,7 @@ def carry_out(
         raise UsageError("which environment?", hint=f"Add --env with one of: {', '.join(runbook.spec.environments)}.")
     plan = plan_for(runbook, env or next(iter(runbook.spec.environments)), settings, selection)
     if dry_run:
-        show_plan(console, plan, target_for(file, plan, make=False))
+        show_plan(console, plan, target_for(file, plan, make=False), recorded_runs(file).values())
         return
     target = target_for(file, plan, make=True)
     ask_person(console, f"Deploy {runbook.spec.name} to {plan.environment} ({_where(target)})?", yes=yes)

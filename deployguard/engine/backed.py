@@ -20,7 +20,7 @@ def backed(plan: Plan, target: Target) -> Iterator[tuple[PlannedStep, Outcome]]:
     """
     for _, items in groupby(plan.steps, lambda planned: planned.spec.id):
         for planned in items:
-            if planned.kind.needs_backup and _runs(plan, planned) and (said := _unbacked(plan, target, planned)):
+            if planned.kind.needs_backup and runs(plan, planned) and (said := _unbacked(plan, target, planned)):
                 yield planned, said
                 break
 
@@ -30,7 +30,7 @@ def _unbacked(plan: Plan, target: Target, planned: PlannedStep) -> Outcome | Non
     if why := reason_in(planned.values):
         return Outcome(f"{planned.id} rewrites rows without a backup that was restored: {why}", "warn", "", evidence)
     above = _above(plan, target, planned)
-    if any(_runs(plan, each) for each in above):
+    if any(runs(plan, each) for each in above):
         return None
     left_out = f"; {', '.join(each.id for each in above)} would not be run" if above else ""
     summary = f"{planned.id} rewrites rows, and no step before it backs up the same database{left_out}"
@@ -63,7 +63,7 @@ def _above(plan: Plan, target: Target, planned: PlannedStep) -> list[PlannedStep
     return [each for each in before if database_of(target, each) == here and each.step().backs_up()]
 
 
-def _runs(plan: Plan, planned: PlannedStep) -> bool:
+def runs(plan: Plan, planned: PlannedStep) -> bool:
     """Whether it would be run, as far as that is known before a run."""
     text = planned.condition
     if not planned.selected or text is None or any(name[0] in LATE for name in names_in(text)):

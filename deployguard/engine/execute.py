@@ -25,6 +25,7 @@ from deployguard.engine.observe import Guarded, Nobody, Observer
 from deployguard.engine.pause import LOOK, pause_file, paused
 from deployguard.engine.plan import Plan, PlannedStep
 from deployguard.engine.promotion import promotion
+from deployguard.engine.rehearsed import measured_in, of_item
 from deployguard.engine.retry import attempts
 from deployguard.engine.stop import Stop
 from deployguard.engine.target import (
@@ -148,6 +149,7 @@ class Run:
             sample=sample, answers=self._answers(planned.id), starter=self.state.started.actor,
             watched=self.state.watched.get(planned.id), once=self.once,
             sibling=partial(self._sibling, planned), ready=self.ready.get(planned.id), promoted=self._promoted,
+            measured=of_item(measured_in(self.state), planned),
         )  # fmt: skip
 
     def _promoted(self, source: str, within: float) -> Outcome:

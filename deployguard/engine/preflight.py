@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from deployguard.engine.backed import backed
 from deployguard.engine.plan import Plan, PlannedStep
 from deployguard.engine.promotion import promotion
+from deployguard.engine.rehearsed import rehearsed
 from deployguard.engine.rotation import in_use_since
 from deployguard.engine.target import target_of, variables_of, working_folder
 from deployguard.errors import DeployguardError, Interrupted, StepTimedOut
@@ -55,6 +56,9 @@ def run_checks(
         line = plan.runbook.line(("environments", plan.environment, "requires", "promoted_from"))
         said = promotion(plan, promoted, plan.target.requires.within, runs, target.clock.now())
         yield Verdict("promotion", "promotion", said.status, said.summary, said.hint, line, said.evidence)
+    for said in rehearsed(plan):
+        line = plan.runbook.line(("environments", plan.environment, "requires"))
+        yield Verdict("rehearsal", "rehearsal", said.status, said.summary, said.hint, line, said.evidence)
     if every is not None:
         yield from _rotation(plan, target, runs, every)
     for planned, said in backed(plan, target):

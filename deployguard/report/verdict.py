@@ -158,6 +158,10 @@ def departures(history: History) -> Iterator[Prose]:
         if found.get("without_backup"):
             before = say("{} rewrites rows without a backup that was restored. ", found.get("step"))
             yield (*before, f"Reason given: {found['without_backup']}")
+    for found in history.evidence("rehearsal"):
+        if found.get("without_rehearsal"):
+            before = say("{} rewrites rows that nobody has tried it on. ", ", ".join(found["steps"]))
+            yield (*before, f"Reason given: {found['without_rehearsal']}")
     for words, steps in (history.state.started.settings.get("selection") or {}).items():
         if steps:
             yield say("Not the whole runbook was run: {}.", f"--{words} {_joined(steps)}")

@@ -20,6 +20,7 @@ from deployguard.errors import Refused
 from deployguard.journal.home import Home
 from deployguard.masking import Masker
 from deployguard.process import Result
+from deployguard.runbook.quantities import spell
 from deployguard.secret import Secret
 
 if TYPE_CHECKING:  # every command imports this file: whoever connects, encrypts or asks the application pays for it
@@ -283,6 +284,8 @@ class Context:
         starter: who began the run.
         promoted: whether the run's change has succeeded in another environment, within so many seconds.
         ready: what the kind's `made_ready` gave, where it was asked for.
+        measured: what a rehearsal took for steps of this run, by their ids: its kind (uses), seconds, growth in
+            bytes, age in seconds of the oldest transaction seen (transaction, None where the product has none).
     """
 
     target: Target
@@ -303,6 +306,7 @@ class Context:
     starter: str = ""
     promoted: Callable[[str, float], "Outcome"] | None = None
     ready: Any = None
+    measured: Mapping[str, JSON] = field(default_factory=dict)
 
     def command(
         self,
@@ -414,6 +418,14 @@ class Check(Step):
         """A check may be run for real at any time."""
         outcome = self.execute(context)
         return Preview(summary=f"{outcome.status}: {outcome.summary}", evidence=outcome.evidence)
+
+
+def told(took: Mapping[str, Any]) -> str:
+    """What a rehearsal measured of a step, in one line; as `Context.measured` has it."""
+    more = f", {took['growth'] / 2**20:.1f} MiB more" if took["growth"] > 0 else ""
+    open_ = took["transaction"]
+    held = f", no transaction longer than {spell(open_)}" if open_ is not None else ""
+    return f"{spell(took['seconds'])}{more}{held}"
 
 
 def show(argv: Sequence[str]) -> str:
