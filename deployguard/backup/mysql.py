@@ -24,7 +24,7 @@ from deployguard.backup.mysql_facts import (
     refuse_undumpable,
     tables_of,
 )
-from deployguard.backup.mysql_stream import ForCopy, Resumed, until_begun
+from deployguard.backup.mysql_stream import SANDBOX, ForCopy, Resumed, until_begun
 from deployguard.backup.naming import MARK, fitting, not_ours
 from deployguard.backup.server import ServerProduct
 from deployguard.databases.base import PREFIX
@@ -36,6 +36,8 @@ _LOCK_WAIT = 10
 """Seconds to wait for transactions of others to end."""
 _LONGEST = 64
 """Characters of a database's name."""
+_HEAD = 4096
+"""Bytes of a dump that are looked at before a copy is made."""
 _FENCE = f"{PREFIX}fence"
 _MARKED = f"/*M!100500 COMMENT '{MARK}' */"
 """Read as a comment of SQL by those who would not understand it."""
@@ -129,11 +131,17 @@ class MysqlProduct(ServerProduct):
         """Restore into a new database of the same server."""
         program, _ = self._program("mariadb", "mysql")
         scratch = fitting(PREFIX + name, _LONGEST)
+        begin = dump.read(_HEAD)
+        if begin.startswith(SANDBOX) and not tools.has_option(program, "--sandbox"):
+            raise Refused(
+                f"the dump begins with MariaDB's sandbox line, which {program} is too old to understand",
+                hint="Bring mariadb-client up to date: 10.5.25, 10.6.18, 10.11.8, 11.4 and later know it.",
+            )
         self._make(scratch)
         try:
             with self.tool(folder) as file:
                 argv = [program, file, "--binary-mode", "--default-character-set=utf8mb4", f"--database={scratch}"]
-                tools.feed(argv, ForCopy(dump), folder, self.deadline)
+                tools.feed(argv, ForCopy(Resumed(begin, dump)), folder, self.deadline)
             pulse("restored a copy", 0, None)
             yield MysqlCopy(self, scratch)
         finally:

@@ -44,6 +44,11 @@ def version(program: str) -> tuple[str, tuple[int, ...]]:
     return said, tuple(map(int, number[1].split(".")))
 
 
+def has_option(program: str, option: str) -> bool:
+    """Whether a program says that it has an option."""
+    return option in capture([program, "--help"], cwd=Path("/")).stdout.decode("utf-8", "replace").split()
+
+
 @contextmanager
 def secret_file(path: Path, text: str) -> Iterator[Path]:
     """A file, 0600 from its first byte, that is gone afterwards."""

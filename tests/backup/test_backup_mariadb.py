@@ -388,10 +388,15 @@ def test_two_hundred_damages_through_a_real_restore_are_found(product, store, ba
 
 
 def _dump_program(tmp_path, monkeypatch, script):
+    _program("mariadb-dump", tmp_path, monkeypatch, script)
+
+
+def _program(name, tmp_path, monkeypatch, script):
+    """In the place of the real one, which stands in the script as {real}."""
     import shutil
 
-    real = shutil.which("mariadb-dump")
-    program = tmp_path / "mariadb-dump"
+    real = shutil.which(name)
+    program = tmp_path / name
     program.write_text(f'#!/bin/sh\n[ "$1" = --version ] && exec {real} --version\n' + script.format(real=real))
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
@@ -412,6 +417,50 @@ def test_a_dump_that_was_cut_at_a_statement_is_refused_though_the_program_ends_w
     _dump_program(tmp_path, monkeypatch, '{real} "$@" | head -n 60\nexit 0\n')
 
     with pytest.raises(StepFailed, match="before its last line"):
+        take(product, store, ORDER)
+
+    assert list(store.destination.path.iterdir()) == []
+
+
+SANDBOX = r"/*M!999999\- enable the sandbox mode */"
+
+
+def test_the_sandbox_line_stays_and_a_client_that_knows_it_restores(
+    product, store, tmp_path, monkeypatch, site, mariadb_server
+):
+    line = SANDBOX.replace("\\", "\\\\")
+    _dump_program(tmp_path, monkeypatch, f"printf '{line}\\n'; {{real}} \"$@\" | grep -vF 'sandbox mode'\n")
+    people = look(mariadb_server, name_of(site))
+
+    backup = take(product, store, ORDER)
+    site.run("DELETE FROM person")
+    restore(product, backup, store)
+
+    assert (at(backup) / "database.sql").read_bytes().startswith(SANDBOX.encode() + b"\n")
+    assert look(mariadb_server, name_of(site)) == people
+
+
+def test_a_client_that_stops_at_the_sandbox_line_is_refused_before_a_copy_is_made(
+    product, store, backup, site, tmp_path, monkeypatch, mariadb_server
+):
+    """What a client from before MDEV-21178 is and says: one option less, and `Unknown command` at that line."""
+    _program(
+        "mariadb", tmp_path, monkeypatch, '[ "$1" = --help ] && {{ {real} --help | grep -v sandbox; exit; }}\nexit 1\n'
+    )
+    before = databases(mariadb_server)
+
+    with pytest.raises(Refused, match="sandbox line") as caught:
+        restore(product, backup, store)
+
+    assert "mariadb-client" in caught.value.hint
+    assert databases(mariadb_server) == before
+
+
+def test_a_restore_that_changes_values_with_a_mere_warning_does_not_pass(product, store, site, tmp_path, monkeypatch):
+    """Measured: in the lax mode that a dump sets, what does not fit is cut, and the client ends with 0."""
+    _program("mariadb", tmp_path, monkeypatch, 'sed "s/decimal(20,9)/decimal(20,2)/" | {real} "$@"\n')
+
+    with pytest.raises(StepFailed, match="the schema differs"):
         take(product, store, ORDER)
 
     assert list(store.destination.path.iterdir()) == []
