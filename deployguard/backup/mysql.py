@@ -5,7 +5,7 @@ Sources: mariadb.com/kb: mariadb-dump, start-transaction, lock-tables, rename-ta
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -18,6 +18,7 @@ from deployguard.backup.mysql_facts import (
     ask,
     besides,
     columns_of,
+    counters_of,
     facts_of,
     loss_between,
     name,
@@ -41,9 +42,11 @@ _HEAD = 4096
 _FENCE = f"{PREFIX}fence"
 _MARKED = f"/*M!100500 COMMENT '{MARK}' */"
 """Read as a comment of SQL by those who would not understand it."""
+_PACKET = "--max-allowed-packet=1G"
+"""So that only the server's own limit counts."""
 _DUMP = (
     "--single-transaction", "--quick", "--routines", "--triggers", "--events", "--hex-blob", "--skip-lock-tables",
-    "--no-tablespaces", "--default-character-set=utf8mb4",
+    "--no-tablespaces", "--default-character-set=utf8mb4", _PACKET,
 )  # fmt: skip
 
 
@@ -115,10 +118,11 @@ class MysqlProduct(ServerProduct):
             self._hold(holding)
             ask(counting, "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ")
             ask(counting, "START TRANSACTION WITH CONSISTENT SNAPSHOT")
+            counters = counters_of(counting, self.where.database)
             with tools.dumping(argv, folder, self.deadline) as dump:
                 begin = until_begun(dump)
                 ask(holding, "UNLOCK TABLES")
-                yield MysqlSnapshot(self, Resumed(begin, dump), counting, key)
+                yield MysqlSnapshot(self, Resumed(begin, dump), counting, key, counters)
 
     def _hold(self, connection: Any) -> None:  # noqa: ANN401
         schema = self.where.database
@@ -140,7 +144,14 @@ class MysqlProduct(ServerProduct):
         self._make(scratch)
         try:
             with self.tool(folder) as file:
-                argv = [program, file, "--binary-mode", "--default-character-set=utf8mb4", f"--database={scratch}"]
+                argv = [
+                    program,
+                    file,
+                    "--binary-mode",
+                    "--default-character-set=utf8mb4",
+                    _PACKET,
+                    f"--database={scratch}",
+                ]
                 tools.feed(argv, ForCopy(Resumed(begin, dump)), folder, self.deadline)
             pulse("restored a copy", 0, None)
             yield MysqlCopy(self, scratch)
@@ -177,13 +188,15 @@ class MysqlSnapshot:
     _dump: Source
     _counting: Any
     _key: bytes
+    _counters: dict[str, int]
+    """From before the dump was begun: later ones may be ahead of it."""
     position: str = "consistent snapshot under a read lock of all tables"
 
     def facts(self, pulse: Pulse) -> Facts:
         """What our own snapshot of the same moment holds."""
         where = self._product.where
         with explaining(where.shown):
-            return facts_of(self._counting, where.database, self._key, pulse)
+            return replace(facts_of(self._counting, where.database, self._key, pulse), counters=self._counters)
 
     def give_up(self) -> None:
         """Have the server end the query that is under way."""

@@ -6,7 +6,7 @@ Synchronization Functions", sql-alterdatabase.
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,7 +18,7 @@ from psycopg.conninfo import make_conninfo
 from deployguard.backup import tools
 from deployguard.backup.base import Facts, Loss, Pulse, Source
 from deployguard.backup.naming import MARK, fitting, not_ours
-from deployguard.backup.postgres_facts import Connection, facts_of, loss_between, prepare
+from deployguard.backup.postgres_facts import Connection, counters_of, facts_of, loss_between, prepare
 from deployguard.backup.postgres_place import carry_fence, create_like, swap
 from deployguard.backup.server import ServerProduct
 from deployguard.databases.base import PREFIX
@@ -91,7 +91,8 @@ class PostgresProduct(ServerProduct):
             connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
             exported = connection.execute("SELECT pg_export_snapshot(), pg_current_snapshot()::text").fetchone()
             number, position = exported or ("", "")
-            yield PostgresSnapshot(self, program, folder, number, f"snapshot {position}", connection, key)
+            counters = counters_of(connection)
+            yield PostgresSnapshot(self, program, folder, number, f"snapshot {position}", connection, key, counters)
 
     @contextmanager
     def restored(self, dump: Source, folder: Path, name: str, pulse: Pulse) -> Iterator["PostgresCopy"]:
@@ -153,11 +154,13 @@ class PostgresSnapshot:
     position: str
     _connection: Connection
     _key: bytes
+    _counters: dict[str, int]
+    """From before the dump was begun: later ones may be ahead of it."""
 
     def facts(self, pulse: Pulse) -> Facts:
         """What it holds, in the transaction that the snapshot was exported from."""
         with explaining(self._product.where.shown):
-            return facts_of(self._connection, self._key, pulse)
+            return replace(facts_of(self._connection, self._key, pulse), counters=self._counters)
 
     def give_up(self) -> None:
         """Have the server end the query that is under way."""
