@@ -76,6 +76,7 @@ def test_a_migration_that_changes_values_is_found_by_table_column_and_key(fresh)
     assert fresh.rows("staging") == before
     assert fresh.place("staging") == place
     assert left_behind(fresh) == []
+    assert "(the copies are removed)" in said
 
 
 def test_a_way_back_that_loses_something_is_found(fresh):
@@ -107,3 +108,4 @@ def test_a_finished_rehearsal_has_left_nothing_and_told_how_long_each_step_took(
 
     assert left_behind(site) == []
     assert "tried on a copy: every value reads the same, every byte came back" in report
+    assert "the copies are removed" in report

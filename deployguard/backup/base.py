@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -41,14 +41,17 @@ class Facts:
         tables: by name.
         notes: findings of the product's own checks that do not stand in the way, such as
             foreign keys that point nowhere; a copy must have the same ones.
+        counters: numbers that sequences had given away before the dump was begun. They obey no
+            transaction, so beside live writers a copy may be further, and is never behind.
     """
 
     schema: str
     tables: dict[str, Table]
     notes: tuple[str, ...] = ()
+    counters: dict[str, int] = field(default_factory=dict)
 
     def differences(self, other: "Facts") -> list[str]:
-        """Where another database differs, in words without any value; empty where it is the same."""
+        """Where a copy differs, in words without any value; empty where it is the same."""
         found = [] if self.schema == other.schema else ["the schema differs"]
         for name in sorted(self.tables.keys() | other.tables.keys()):
             mine, theirs = self.tables.get(name), other.tables.get(name)
@@ -58,6 +61,9 @@ class Facts:
                 found.append(f"table {name!r} has {theirs.rows:,} rows, not {mine.rows:,}")
             elif mine.digest != theirs.digest:
                 found.append(f"table {name!r} holds other values")
+        nowhere = -(2**64)
+        behind = [name for name, given in self.counters.items() if other.counters.get(name, nowhere) < given]
+        found += [f"sequence {name!r} would give numbers again that it has given" for name in behind]
         return found if self.notes == other.notes else [*found, "the product's own checks find other things"]
 
 

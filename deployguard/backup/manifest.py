@@ -13,7 +13,7 @@ from deployguard.databases.base import Identity
 from deployguard.errors import Damaged
 
 NAME = "manifest.json"
-FORMAT = 2
+FORMAT = 3
 STATES = ("written", "readable", "restored")
 """From weakest to strongest: on disk; read back to its last byte; restored and found equal."""
 LONGEST = 64 * 1024 * 1024
@@ -152,7 +152,7 @@ def _from_json(body: dict[str, Any]) -> Manifest:
             "recipients": tuple(body["recipients"]),
             "keys": tuple(body["keys"]) if body.get("keys") is not None else None,
             "stored": Stored(**{**stored, "layers": tuple(stored["layers"])}),
-            "facts": Facts(facts["schema"], tables, tuple(facts["notes"])),
+            "facts": Facts(facts["schema"], tables, tuple(facts["notes"]), facts["counters"]),
         }
     )
 

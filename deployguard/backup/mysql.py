@@ -5,7 +5,7 @@ Sources: mariadb.com/kb: mariadb-dump, start-transaction, lock-tables, rename-ta
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -18,14 +18,15 @@ from deployguard.backup.mysql_facts import (
     ask,
     besides,
     columns_of,
+    counters_of,
     facts_of,
     loss_between,
     name,
     refuse_undumpable,
     tables_of,
 )
-from deployguard.backup.mysql_stream import ForCopy, Resumed, until_begun
-from deployguard.backup.naming import fitting
+from deployguard.backup.mysql_stream import SANDBOX, ForCopy, Resumed, until_begun
+from deployguard.backup.naming import MARK, fitting, not_ours
 from deployguard.backup.server import ServerProduct
 from deployguard.databases.base import PREFIX
 from deployguard.databases.mysql import Mysql as Database
@@ -36,10 +37,16 @@ _LOCK_WAIT = 10
 """Seconds to wait for transactions of others to end."""
 _LONGEST = 64
 """Characters of a database's name."""
+_HEAD = 4096
+"""Bytes of a dump that are looked at before a copy is made."""
 _FENCE = f"{PREFIX}fence"
+_MARKED = f"/*M!100500 COMMENT '{MARK}' */"
+"""Read as a comment of SQL by those who would not understand it."""
+_PACKET = "--max-allowed-packet=1G"
+"""So that only the server's own limit counts."""
 _DUMP = (
     "--single-transaction", "--quick", "--routines", "--triggers", "--events", "--hex-blob", "--skip-lock-tables",
-    "--no-tablespaces", "--default-character-set=utf8mb4",
+    "--no-tablespaces", "--default-character-set=utf8mb4", _PACKET,
 )  # fmt: skip
 
 
@@ -111,10 +118,11 @@ class MysqlProduct(ServerProduct):
             self._hold(holding)
             ask(counting, "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ")
             ask(counting, "START TRANSACTION WITH CONSISTENT SNAPSHOT")
+            counters = counters_of(counting, self.where.database)
             with tools.dumping(argv, folder, self.deadline) as dump:
                 begin = until_begun(dump)
                 ask(holding, "UNLOCK TABLES")
-                yield MysqlSnapshot(self, Resumed(begin, dump), counting, key)
+                yield MysqlSnapshot(self, Resumed(begin, dump), counting, key, counters)
 
     def _hold(self, connection: Any) -> None:  # noqa: ANN401
         schema = self.where.database
@@ -127,11 +135,24 @@ class MysqlProduct(ServerProduct):
         """Restore into a new database of the same server."""
         program, _ = self._program("mariadb", "mysql")
         scratch = fitting(PREFIX + name, _LONGEST)
+        begin = dump.read(_HEAD)
+        if begin.startswith(SANDBOX) and not tools.has_option(program, "--sandbox"):
+            raise Refused(
+                f"the dump begins with MariaDB's sandbox line, which {program} is too old to understand",
+                hint="Bring mariadb-client up to date: 10.5.25, 10.6.18, 10.11.8, 11.4 and later know it.",
+            )
         self._make(scratch)
         try:
             with self.tool(folder) as file:
-                argv = [program, file, "--binary-mode", "--default-character-set=utf8mb4", f"--database={scratch}"]
-                tools.feed(argv, ForCopy(dump), folder, self.deadline)
+                argv = [
+                    program,
+                    file,
+                    "--binary-mode",
+                    "--default-character-set=utf8mb4",
+                    _PACKET,
+                    f"--database={scratch}",
+                ]
+                tools.feed(argv, ForCopy(Resumed(begin, dump)), folder, self.deadline)
             pulse("restored a copy", 0, None)
             yield MysqlCopy(self, scratch)
         finally:
@@ -143,13 +164,15 @@ class MysqlProduct(ServerProduct):
 
     def _remove(self, scratch: str) -> None:
         with self.connection() as connection:
+            if _is_anothers(connection, scratch):
+                raise not_ours(scratch)
             ask(connection, _drop(scratch))
 
     def _make(self, scratch: str) -> None:
+        self._remove(scratch)
         with self.connection() as connection:
             try:
-                ask(connection, _drop(scratch))
-                ask(connection, _create_like(connection, self.where.database, scratch))
+                ask(connection, f"{_create_like(connection, self.where.database, scratch)} {_MARKED}")
             except pymysql.err.OperationalError:
                 raise Refused(
                     f"the user {self.where.user} may not make a database to restore into",
@@ -165,13 +188,15 @@ class MysqlSnapshot:
     _dump: Source
     _counting: Any
     _key: bytes
+    _counters: dict[str, int]
+    """From before the dump was begun: later ones may be ahead of it."""
     position: str = "consistent snapshot under a read lock of all tables"
 
     def facts(self, pulse: Pulse) -> Facts:
         """What our own snapshot of the same moment holds."""
         where = self._product.where
         with explaining(where.shown):
-            return facts_of(self._counting, where.database, self._key, pulse)
+            return replace(facts_of(self._counting, where.database, self._key, pulse), counters=self._counters)
 
     def give_up(self) -> None:
         """Have the server end the query that is under way."""
@@ -274,6 +299,14 @@ def _create_like(connection: Any, model: str, database: str) -> str:  # noqa: AN
     )
     characters, order = (bytes(v).decode() for v in ask(connection, query, (model,))[0])
     return f"CREATE DATABASE {name(database)} CHARACTER SET {characters} COLLATE {order}"
+
+
+def _is_anothers(connection: Any, database: str) -> bool:  # noqa: ANN401
+    """Whether it holds something and does not say that it is ours. MySQL, and MariaDB before 10.5, keep no comment."""
+    holds = "SELECT 1 FROM information_schema.tables WHERE table_schema = %s LIMIT 1"
+    if not ask(connection, holds, (database,)) or ask(connection, "SELECT /*M!100500 1 - */ 1")[0][0] == b"1":
+        return False
+    return MARK.encode() not in bytes(ask(connection, f"SHOW CREATE DATABASE {name(database)}")[0][1])
 
 
 def _drop(database: str) -> str:

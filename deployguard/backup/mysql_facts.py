@@ -65,6 +65,7 @@ def columns_of(connection: Any, schema: str, table: str) -> dict[str, str]:  # n
 
 def facts_of(connection: Any, schema: str, key: bytes, pulse: Pulse) -> Facts:  # noqa: ANN401
     """What the connection's transaction sees of a database."""
+    counters = counters_of(connection, schema)
     declared = besides(connection, schema)
     tables = {}
     for kind in ("BASE TABLE", "SEQUENCE"):
@@ -74,7 +75,16 @@ def facts_of(connection: Any, schema: str, key: bytes, pulse: Pulse) -> Facts:  
             declared.append(_COUNTER.sub(b"", bytes(row[1])))
     for table in tables_of(connection, schema):
         tables[table] = _table(connection, schema, table, key, pulse)
-    return Facts(hashlib.sha256(b"\n".join(sorted(declared))).hexdigest(), tables)
+    return Facts(hashlib.sha256(b"\n".join(sorted(declared))).hexdigest(), tables, counters=counters)
+
+
+def counters_of(connection: Any, schema: str) -> dict[str, int]:  # noqa: ANN401
+    """What the sequences have given away or keep in hand by now, in steps."""
+    steps = "if(cycle_option, 0, (next_not_cached_value - start_value) DIV increment)"
+    return {
+        sequence: int(ask(connection, f"SELECT {steps} FROM {name(schema)}.{name(sequence)}")[0][0])  # noqa: S608
+        for sequence in tables_of(connection, schema, "SEQUENCE")
+    }
 
 
 def besides(connection: Any, schema: str) -> list[bytes]:  # noqa: ANN401

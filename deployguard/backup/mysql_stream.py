@@ -5,6 +5,8 @@ import re
 from deployguard.backup.base import Source
 from deployguard.errors import StepFailed
 
+SANDBOX = rb"/*M!999999\- enable the sandbox mode */"
+"""Keeps a client from carrying out commands of its own that stand in a dump (MDEV-21178); an older one stops at it."""
 _BEGUN = re.compile(rb"structure for |\nDROP |\nCREATE |-- Dumping |-- Dump completed")
 _COMPLETE = b"-- Dump completed"
 _EVENTS = b"-- Dumping events for database "

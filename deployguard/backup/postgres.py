@@ -6,7 +6,7 @@ Synchronization Functions", sql-alterdatabase.
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -17,8 +17,8 @@ from psycopg.conninfo import make_conninfo
 
 from deployguard.backup import tools
 from deployguard.backup.base import Facts, Loss, Pulse, Source
-from deployguard.backup.naming import fitting
-from deployguard.backup.postgres_facts import Connection, facts_of, loss_between, prepare
+from deployguard.backup.naming import MARK, fitting, not_ours
+from deployguard.backup.postgres_facts import Connection, counters_of, facts_of, loss_between, prepare
 from deployguard.backup.postgres_place import carry_fence, create_like, swap
 from deployguard.backup.server import ServerProduct
 from deployguard.databases.base import PREFIX
@@ -30,7 +30,6 @@ _FOLDERS = "/usr/lib/postgresql/*/bin"
 _LONGEST = 63
 """Bytes of a database's name."""
 _TRIES = 5
-_MARK = "a scratch copy of deployguard; it may be removed"
 
 
 @dataclass(frozen=True)
@@ -92,7 +91,8 @@ class PostgresProduct(ServerProduct):
             connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
             exported = connection.execute("SELECT pg_export_snapshot(), pg_current_snapshot()::text").fetchone()
             number, position = exported or ("", "")
-            yield PostgresSnapshot(self, program, folder, number, f"snapshot {position}", connection, key)
+            counters = counters_of(connection)
+            yield PostgresSnapshot(self, program, folder, number, f"snapshot {position}", connection, key, counters)
 
     @contextmanager
     def restored(self, dump: Source, folder: Path, name: str, pulse: Pulse) -> Iterator["PostgresCopy"]:
@@ -118,7 +118,7 @@ class PostgresProduct(ServerProduct):
             self._remove(scratch)
             with self.connection() as connection:
                 try:
-                    create_like(connection, self.where.database, scratch, _MARK)
+                    create_like(connection, self.where.database, scratch, MARK)
                 except (psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation):
                     # somebody who was killed a moment ago had asked for it, and the server has only now done it
                     continue
@@ -131,12 +131,16 @@ class PostgresProduct(ServerProduct):
             comment = connection.execute(found, (scratch,)).fetchone()
             if comment is None:
                 return
-            # none yet: whoever made it was killed before saying so; the name is ours all the same
-            if comment[0] not in {None, _MARK}:
-                raise Refused(
-                    f"the database {scratch!r} is not a scratch copy of ours", hint="Rename it; its name is needed."
-                )
+            # no comment yet: whoever made it was killed before saying so, and has put nothing into it
+            if comment[0] != MARK and (comment[0] is not None or self._holds_something(scratch)):
+                raise not_ours(scratch)
             connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(scratch)))
+
+    def _holds_something(self, database: str) -> bool:
+        with self.connection(database) as connection:
+            # what is there from the beginning has numbers below 16384 (FirstNormalObjectId)
+            found = connection.execute("SELECT EXISTS (SELECT FROM pg_class WHERE oid >= 16384)").fetchone()
+            return bool(found and found[0])
 
 
 @dataclass(frozen=True)
@@ -150,11 +154,13 @@ class PostgresSnapshot:
     position: str
     _connection: Connection
     _key: bytes
+    _counters: dict[str, int]
+    """From before the dump was begun: later ones may be ahead of it."""
 
     def facts(self, pulse: Pulse) -> Facts:
         """What it holds, in the transaction that the snapshot was exported from."""
         with explaining(self._product.where.shown):
-            return facts_of(self._connection, self._key, pulse)
+            return replace(facts_of(self._connection, self._key, pulse), counters=self._counters)
 
     def give_up(self) -> None:
         """Have the server end the query that is under way."""

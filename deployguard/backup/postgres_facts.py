@@ -11,7 +11,7 @@ import psycopg
 from psycopg import sql
 
 from deployguard.backup.base import Facts, Loss, Pulse, Table
-from deployguard.backup.postgres_schema import SCHEMA, TABLES
+from deployguard.backup.postgres_schema import COUNTERS, SCHEMA, TABLES
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -38,6 +38,7 @@ def prepare(connection: Connection) -> None:
 
 def facts_of(connection: Connection, key: bytes, pulse: Pulse) -> Facts:
     """What the connection's transaction sees."""
+    counters = counters_of(connection)
     lines = sorted("\t".join(map(str, row)) for row in connection.execute(SCHEMA))
     tables = {}
     for schema, name in connection.execute(TABLES).fetchall():
@@ -48,7 +49,12 @@ def facts_of(connection: Connection, key: bytes, pulse: Pulse) -> Facts:
     found = _table(connection, blobs, LARGE_OBJECTS, key, pulse)
     if found.rows:
         tables[LARGE_OBJECTS] = found
-    return Facts(hashlib.sha256("\n".join(lines).encode()).hexdigest(), tables)
+    return Facts(hashlib.sha256("\n".join(lines).encode()).hexdigest(), tables, counters=counters)
+
+
+def counters_of(connection: Connection) -> dict[str, int]:
+    """What the sequences have given away by now, whatever the transaction sees."""
+    return {name: int(given) for name, given in connection.execute(COUNTERS)}
 
 
 def _table(connection: Connection, query: sql.Composed, name: str, key: bytes, pulse: Pulse) -> Table:

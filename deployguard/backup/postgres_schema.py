@@ -87,7 +87,7 @@ UNION ALL
 SELECT 'comment', classoid::regclass::text, coalesce(objsubid, 0)::text, md5(description)
 FROM pg_description WHERE objoid >= 16384 AND classoid <> 'pg_extension'::regclass
 UNION ALL
-SELECT 'sequence', schemaname || '.' || sequencename, coalesce(last_value::text, 'unused'),
+SELECT 'sequence', schemaname || '.' || sequencename, '',
        concat_ws(' ', data_type, start_value, min_value, max_value, increment_by, cycle)
 FROM pg_sequences
 """  # noqa: S608 - made of the constants above
@@ -95,3 +95,9 @@ TABLES = f"""
 SELECT n.nspname::text, relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
 WHERE relkind = 'r' AND {_ours("pg_class", "c.oid")} ORDER BY 1, 2
 """  # noqa: S608
+# in steps, so that one which counts down counts alike; of one that begins again nothing can be said
+COUNTERS = """
+SELECT schemaname || '.' || sequencename,
+       CASE WHEN last_value IS NULL OR cycle THEN 0 ELSE (last_value::numeric - start_value) / increment_by + 1 END
+FROM pg_sequences
+"""

@@ -44,6 +44,11 @@ def version(program: str) -> tuple[str, tuple[int, ...]]:
     return said, tuple(map(int, number[1].split(".")))
 
 
+def has_option(program: str, option: str) -> bool:
+    """Whether a program says that it has an option."""
+    return option in capture([program, "--help"], cwd=Path("/")).stdout.decode("utf-8", "replace").split()
+
+
 @contextmanager
 def secret_file(path: Path, text: str) -> Iterator[Path]:
     """A file, 0600 from its first byte, that is gone afterwards."""
@@ -88,10 +93,19 @@ def _judge(program: str, running: Piped, deadline: float) -> None:
     if running.timed_out:
         raise StepFailed(f"{name} was not done in {deadline:.0f} s and was ended", hint="Raise deadline: of the step.")
     if running.exit:
+        said = _harmless(running.errors)
         raise StepFailed(
-            f"{name} failed with exit status {running.exit}{_harmless(running.errors)}",
-            hint=f"Nothing was kept of it. Look at the server's log, or run {name} by hand to see all it says.",
+            f"{name} failed with exit status {running.exit}{said}",
+            hint=_TOO_LARGE
+            if any(code in said for code in ("ERROR 2006", "ERROR 1153"))
+            else f"Nothing was kept of it. Look at the server's log, or run {name} by hand to see all it says.",
         )
+
+
+_TOO_LARGE = (
+    "The server ended the session: a row may be larger than one statement may be. A large value takes twice its bytes"
+    " in a dump: let the server's max_allowed_packet be more than that. Otherwise look at the server's log."
+)
 
 
 def _harmless(errors: bytes) -> str:
@@ -122,6 +136,8 @@ def require(found: Sequence[str], server: str, package: str, *, least: tuple[int
             return program, said
         seen.append(said)
     raise Refused(
-        f"no dump program is new enough for the server {server}" + (f": found {'; '.join(seen)}" if seen else ""),
+        f"no dump program is new enough for the server {server}: found {'; '.join(seen)}"
+        if seen
+        else f"no dump program for the server {server} is there",
         hint=f"Install {package}, or put it first on PATH.",
     )

@@ -155,5 +155,8 @@ def identities_in(file: str) -> list[Identity]:
     try:
         text = Path(file).read_text("utf-8")
     except (OSError, UnicodeDecodeError):
-        raise UsageError(f"--identity {file}: cannot be read", hint="Name the file that 'age-keygen' wrote.") from None
+        raise UsageError(
+            f"--identity {file}: cannot be read",
+            hint="Name the file that 'age-keygen' wrote. If it is lost, any other recipient's opens the backup too.",
+        ) from None
     return parse_identities(Secret(text, name=file))

@@ -10,6 +10,7 @@ from deployguard.cli.project import read_runbook
 from deployguard.cli.running import carry_out
 from deployguard.engine.plan import Selection
 from deployguard.errors import Refused
+from deployguard.runbook.backed import reason_in
 from deployguard.runbook.load import LoadedRunbook, runbook_from
 from deployguard.runbook.spec import Command
 from deployguard.secret_sources import SOURCES
@@ -34,6 +35,8 @@ def run_by_hand(
 ) -> None:
     """Encrypt, decrypt or rotate every row, and verify, or clean what is left in files, as a run of its own.
 
+    Where the kind needs a backup before it, the runbook's own is taken first.
+
     Args:
         file: the project's runbook.
         env: the environment; the only one by default.
@@ -44,10 +47,12 @@ def run_by_hand(
         as_json: for scripts.
 
     Raises:
-        Refused: the runbook names no application.
+        Refused: the runbook names no application, or takes no backup and nobody said why there is none.
     """
     loaded = _with_application(file)
+    needs_backup = all_kinds()[f"encryption.{verb}"].needs_backup and not reason_in(how)
     steps: Steps = [
+        *([_backup(loaded)] if needs_backup else ()),
         _READINESS,
         {"id": verb, "uses": f"encryption.{verb}", "with": dict(how), "retry": _OFTEN},
     ]
@@ -113,6 +118,19 @@ def _with_two_keys(file: Path) -> LoadedRunbook:
             "encryption: keys:, and give the application both in django: env:, the new one first.",
         )
     return loaded
+
+
+def _backup(loaded: LoadedRunbook) -> dict[str, Any]:
+    """The runbook's own backup of the environment's database, tried as far as it can be."""
+    for step in loaded.data.get("steps") or ():
+        if step.get("uses") == "backup.create" and not {"database", "matrix"} & step.keys():
+            kept = {key: value for key, value in step.items() if key in {"uses", "env", "timeout", "retry"}}
+            undo = {"uses": "backup.restore", "when": "requested"}
+            return {"id": "backup", **kept, "with": {**step.get("with", {}), "verify": "restore"}, "rollback": undo}
+    raise Refused(
+        "this rewrites rows, and the runbook says nowhere how the environment's database is backed up",
+        hint="Add a step uses: backup.create to the runbook, or say --without-backup and why.",
+    )
 
 
 def _key_check(loaded: LoadedRunbook) -> dict[str, Any]:

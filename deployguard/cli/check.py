@@ -19,7 +19,7 @@ def command(runbook: Annotated[Path, typer.Argument(help="The runbook.")] = RUNB
 
     console = Console(as_json=json)
     try:
-        loaded = read_runbook(runbook)
+        loaded = read_runbook(runbook, begins=True)
     except RunbookError as error:
         if not json:
             raise

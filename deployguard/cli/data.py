@@ -21,6 +21,13 @@ Where = Annotated[
         help="For a trial: 'TABLE.KEY <= 1000'; may be repeated, all must hold. Other tables are left alone.",
     ),
 ]  # fmt: skip
+WithoutBackup = Annotated[
+    str,
+    typer.Option(
+        "--without-backup", metavar="WHY",
+        help="Begin without the runbook's backup, and say why: it stands at the top of the report.",
+    ),
+]  # fmt: skip
 Workers = Annotated[
     int | None, typer.Option("--workers", min=1, help="Processes; by default one for each core that may be used.")
 ]
@@ -51,6 +58,7 @@ def encrypt(
     limit: Limit = None,
     where: Where = None,
     workers: Workers = None,
+    without_backup: WithoutBackup = "",
     *,
     dry_run: DryRun = False,
     yes: Yes = False,
@@ -60,7 +68,7 @@ def encrypt(
 
     Example: deployguard data encrypt --env production
     """
-    how = {"limit": limit, "where": where, "workers": workers}
+    how = {"limit": limit, "where": where, "workers": workers, "without_backup": without_backup}
     _rewrite(runbook, env, "encrypt", how, dry_run=dry_run, yes=yes, as_json=json)
 
 
@@ -71,6 +79,7 @@ def decrypt(
     limit: Limit = None,
     where: Where = None,
     workers: Workers = None,
+    without_backup: WithoutBackup = "",
     *,
     dry_run: DryRun = False,
     yes: Yes = False,
@@ -80,7 +89,7 @@ def decrypt(
 
     Example: deployguard data decrypt --env production
     """
-    how = {"limit": limit, "where": where, "workers": workers}
+    how = {"limit": limit, "where": where, "workers": workers, "without_backup": without_backup}
     _rewrite(runbook, env, "decrypt", how, dry_run=dry_run, yes=yes, as_json=json)
 
 
@@ -133,7 +142,7 @@ def _rewrite(
 ) -> None:
     from deployguard.cli.by_hand import run_by_hand
 
-    said = {key: value for key, value in how.items() if value not in (None, [])}
+    said = {key: value for key, value in how.items() if value not in (None, [], "")}
     run_by_hand(file, env, verb, said, dry_run=dry_run, yes=yes, as_json=as_json)
 
 

@@ -34,7 +34,7 @@ def command(
     draft = runbook.with_name(f"{runbook.name}.draft")
     try:
         draft.write_text(runbook_text(found), encoding="utf-8")
-        loaded = read_runbook(draft)
+        loaded = read_runbook(draft, begins=True)
         draft.replace(runbook)
     except OSError as error:
         raise Refused(f"{runbook} cannot be written: {error.strerror}", hint="Give the right to write there.") from None

@@ -18,7 +18,7 @@ def command(
     from deployguard.errors import Refused
 
     console = Console(as_json=json)
-    loaded = read_runbook(runbook)
+    loaded = read_runbook(runbook, begins=True)
     plan = plan_for(loaded, some_environment(runbook, loaded, env), set_)
     target = target_for(runbook, plan, make=False)
     console.line(f"preflight: {loaded.spec.name} → {plan.environment}")

@@ -26,9 +26,9 @@ if TYPE_CHECKING:  # where nothing has been run yet there is no journal to read
     from deployguard.journal.state import RunState
 
 
-def read_runbook(file: Path) -> LoadedRunbook:
-    """The runbook with every step kind and secret source that is installed."""
-    return load_runbook(file, all_kinds(), SOURCES)
+def read_runbook(file: Path, *, begins: bool = False) -> LoadedRunbook:
+    """The runbook with every step kind and secret source that is installed; `begins`: a run of it is to begin."""
+    return load_runbook(file, all_kinds(), SOURCES, begins=begins)
 
 
 def home_path(file: Path) -> Path:

@@ -64,7 +64,7 @@ def begin(
     yes: bool,
 ) -> None:
     """Start a run of the file's runbook, or say what it would do."""
-    carry_out(console, read_runbook(file), file, env, settings, selection, dry_run=dry_run, yes=yes)
+    carry_out(console, read_runbook(file, begins=True), file, env, settings, selection, dry_run=dry_run, yes=yes)
 
 
 def carry_out(
@@ -83,7 +83,7 @@ def carry_out(
         raise UsageError("which environment?", hint=f"Add --env with one of: {', '.join(runbook.spec.environments)}.")
     plan = plan_for(runbook, env or next(iter(runbook.spec.environments)), settings, selection)
     if dry_run:
-        show_plan(console, plan, target_for(file, plan, make=False))
+        show_plan(console, plan, target_for(file, plan, make=False), recorded_runs(file).values())
         return
     target = target_for(file, plan, make=True)
     ask_person(console, f"Deploy {runbook.spec.name} to {plan.environment} ({_where(target)})?", yes=yes)

@@ -19,11 +19,13 @@ from pathlib import Path
 from threading import RLock
 from typing import Any
 
+from deployguard.engine.backed import require_backup
 from deployguard.engine.items import execute_items, undecided
 from deployguard.engine.observe import Guarded, Nobody, Observer
 from deployguard.engine.pause import LOOK, pause_file, paused
 from deployguard.engine.plan import Plan, PlannedStep
 from deployguard.engine.promotion import promotion
+from deployguard.engine.rehearsed import measured_in, of_item
 from deployguard.engine.retry import attempts
 from deployguard.engine.stop import Stop
 from deployguard.engine.target import (
@@ -147,6 +149,7 @@ class Run:
             sample=sample, answers=self._answers(planned.id), starter=self.state.started.actor,
             watched=self.state.watched.get(planned.id), once=self.once,
             sibling=partial(self._sibling, planned), ready=self.ready.get(planned.id), promoted=self._promoted,
+            measured=of_item(measured_in(self.state), planned),
         )  # fmt: skip
 
     def _promoted(self, source: str, within: float) -> Outcome:
@@ -350,6 +353,8 @@ def _prepared(run_: Run, planned: PlannedStep, mine: StepState) -> tuple[Step, C
     if mine.state == "pending" and step.is_done(context):
         run_.record(e.StepSkipped(step=planned.id, reason="already done"))
         return None
+    if mine.attempts == 0:
+        require_backup(run_.plan, run_.target, run_.state, planned)
     return step, context
 
 

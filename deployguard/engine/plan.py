@@ -82,7 +82,7 @@ class PlannedStep:
 
     @property
     def condition(self) -> str | None:
-        """Its `if:` as an expression."""
+        """Its `if:` as an expression; None where it has none."""
         text = self.spec.condition
         return text if text is None or "${{" in text else "${{ " + text + " }}"
 

@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from deployguard.engine.backed import backed
 from deployguard.engine.plan import Plan, PlannedStep
 from deployguard.engine.promotion import promotion
+from deployguard.engine.rehearsed import rehearsed
 from deployguard.engine.rotation import in_use_since
 from deployguard.engine.target import target_of, variables_of, working_folder
 from deployguard.errors import DeployguardError, Interrupted, StepTimedOut
@@ -54,8 +56,14 @@ def run_checks(
         line = plan.runbook.line(("environments", plan.environment, "requires", "promoted_from"))
         said = promotion(plan, promoted, plan.target.requires.within, runs, target.clock.now())
         yield Verdict("promotion", "promotion", said.status, said.summary, said.hint, line, said.evidence)
+    for said in rehearsed(plan):
+        line = plan.runbook.line(("environments", plan.environment, "requires"))
+        yield Verdict("rehearsal", "rehearsal", said.status, said.summary, said.hint, line, said.evidence)
     if every is not None:
         yield from _rotation(plan, target, runs, every)
+    for planned, said in backed(plan, target):
+        name = f"backup before {planned.spec.id}"
+        yield Verdict(name, "backup", said.status, said.summary, said.hint, planned.line, said.evidence)
     for planned in plan.checks:
         yield _run_check(planned, plan, target, progressed, should_stop)
 

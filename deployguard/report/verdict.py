@@ -154,12 +154,20 @@ def departures(history: History) -> Iterator[Prose]:
             case e.RunResumed(accepted=accepted, actor=actor) if accepted:
                 other = "plan than was begun" if "plan" in accepted else "commit than the run had brought"
                 yield say(f"{{}} resumed with another {other}, at {clock(record.at)}.", actor)
+    for found in history.evidence("backup"):
+        if found.get("without_backup"):
+            before = say("{} rewrites rows without a backup that was restored. ", found.get("step"))
+            yield (*before, f"Reason given: {found['without_backup']}")
+    for found in history.evidence("rehearsal"):
+        if found.get("without_rehearsal"):
+            before = say("{} rewrites rows that nobody has tried it on. ", ", ".join(found["steps"]))
+            yield (*before, f"Reason given: {found['without_rehearsal']}")
     selection = dict(history.state.started.settings.get("selection") or {})
     why = selection.pop("why", "")
     for words, steps in selection.items():
         if steps:
-            said = say("Not the whole runbook was run: {}.", f"--{words} {_joined(steps)}")
-            yield (*said, *([f" Reason given: {why}"] if why else []))
+            part = say("Not the whole runbook was run: {}.", f"--{words} {_joined(steps)}")
+            yield (*part, *([f" Reason given: {why}"] if why else []))
 
 
 def _joined(value: object) -> str:

@@ -12,6 +12,7 @@ from typing import Any, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from deployguard.errors import Problem, RunbookError
+from deployguard.runbook.backed import backup_problems
 from deployguard.runbook.expressions import COMPUTED, ExpressionError, has_expression, names_in, words_of
 from deployguard.runbook.lines import Document, Path_, parse_lines, read_lines
 from deployguard.runbook.matrix import matrix_problems
@@ -50,18 +51,19 @@ class LoadedRunbook:
         return self.document.place(path).line
 
 
-def load_runbook(file: Path, kinds: Models, sources: Models) -> LoadedRunbook:
+def load_runbook(file: Path, kinds: Models, sources: Models, *, begins: bool = True) -> LoadedRunbook:
     """Read and check a runbook.
 
     Args:
         file: path of the YAML file.
         kinds: step kinds by name; their fields are the keys under `with:`.
         sources: secret sources by name; their fields are the keys beside `from:`.
+        begins: whether a run is to begin with it; what only keeps one from beginning is not asked otherwise.
 
     Raises:
         RunbookError: with every problem found, in file order.
     """
-    return _checked(read_lines(file), kinds, sources)
+    return _checked(read_lines(file), kinds, sources, begins=begins)
 
 
 def runbook_from(definition: Mapping[str, Any], kinds: Models, sources: Models) -> LoadedRunbook:
@@ -79,7 +81,7 @@ def digest_of(data: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _checked(document: Document, kinds: Models, sources: Models) -> LoadedRunbook:
+def _checked(document: Document, kinds: Models, sources: Models, *, begins: bool = False) -> LoadedRunbook:
     if not isinstance(document.data, dict):
         hint = "Begin with 'version: 1', 'name:', 'environments:' and 'steps:'; README.md shows the shortest runbook."
         raise RunbookError([document.problem("a runbook is a mapping of keys to values", (), hint)])
@@ -93,6 +95,7 @@ def _checked(document: Document, kinds: Models, sources: Models) -> LoadedRunboo
         *_source_problems(document, spec, sources),
         *_name_problems(document, spec, kinds),
         *_reference_problems(document, spec),
+        *(backup_problems(document, spec, kinds) if begins else ()),
     ]
     if problems:
         raise RunbookError(_in_order(problems))

@@ -105,6 +105,8 @@ class Requires(Part):
     """An environment in which the same commit and runbook succeeded."""
     within: Duration = 7 * 86400.0
     """How old that success may be."""
+    without_rehearsal: str = ""
+    """With `promoted_from`: why rows may be rewritten there without a step `rehearse` that tries it on a copy."""
     approvals: Annotated[int, Field(ge=0, le=20)] = 0
     """How many people must approve each run, before its first step."""
     approvers: list[str] = []

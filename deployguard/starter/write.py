@@ -121,7 +121,12 @@ environments:
     database: ${{{{ vars.database_url }}}}
     vars:
       database_url: ${{{{ env.DATABASE_URL{default} }}}}
-{_PROMOTED}"""
+{_PROMOTED.replace(_WITHIN, _WITHIN + _UNTRIED) if _encrypts(found) and not _rehearses(found) else _PROMOTED}"""
+
+
+def _rehearses(found: Found) -> bool:
+    """Whether the change can be tried on a copy: there must be a way to tell the application of it."""
+    return _encrypts(found) and found.settings.database() is not None and bool(found.apps)
 
 
 def _names_a_file(found: Found) -> bool:
@@ -151,7 +156,7 @@ def _steps(found: Found) -> Iterator[str]:
         yield f"  - id: dependencies\n    uses: python.install\n{file}"
     migrations = {("migrate" if len(found.apps) == 1 else f"migrate-{app}"): app for app in found.apps}
     database = found.settings.database()
-    if _encrypts(found) and database and migrations:
+    if _rehearses(found):
         tried = ", ".join([*migrations, "encrypt", "verify"])
         yield f"{_REHEARSE}    with: {{ steps: [{tried}], url_in: {database} }}\n"
     for step, app in migrations.items():
@@ -167,10 +172,15 @@ def _steps(found: Found) -> Iterator[str]:
 
 _CHECKS = ("database.reachable", "database.quiet", "clock.skew", "folder.private", "tools.present", "django.check")
 _OWN_KEY = "# staging has a key of its own: whoever can read staging cannot read production"
-_PROMOTED = """\
+_WITHIN = "      within: 7d\n"
+_UNTRIED = """\
+      # let the settings read the database's URL from the environment, and add a step uses: rehearse
+      without_rehearsal: the application cannot be told to stand on a copy
+"""
+_PROMOTED = f"""\
     requires:
       promoted_from: staging       # the same commit and the same runbook must have succeeded there
-      within: 7d
+{_WITHIN}\
     on_failure: rollback           # rollback | stop | ask
 """
 _CODE = """\

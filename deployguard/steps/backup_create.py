@@ -111,6 +111,10 @@ class BackupCreate(Step):
         forget(product_of(context.target, self.deadline), there.staging, name)
         return Outcome("what the unfinished backup has left is removed")
 
+    def backs_up(self) -> bool:
+        """Whether it is tried as far as that; an expression that has no value yet may say so."""
+        return self.verify not in {"read", "none"}
+
     def order(self, id_: str, target: Target, *, run: str = "", step: str = "") -> Order:
         """The backup that these settings ask for."""
         return Order(

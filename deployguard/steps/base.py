@@ -20,6 +20,7 @@ from deployguard.errors import Refused
 from deployguard.journal.home import Home
 from deployguard.masking import Masker
 from deployguard.process import Result
+from deployguard.runbook.quantities import spell
 from deployguard.secret import Secret
 
 if TYPE_CHECKING:  # every command imports this file: whoever connects, encrypts or asks the application pays for it
@@ -285,6 +286,8 @@ class Context:
         starter: who began the run.
         promoted: whether the run's change has succeeded in another environment, within so many seconds.
         ready: what the kind's `made_ready` gave, where it was asked for.
+        measured: what a rehearsal took for steps of this run, by their ids: its kind (uses), seconds, growth in
+            bytes, age in seconds of the oldest transaction seen (transaction, None where the product has none).
     """
 
     target: Target
@@ -305,6 +308,7 @@ class Context:
     starter: str = ""
     promoted: Callable[[str, float], "Outcome"] | None = None
     ready: Any = None
+    measured: Mapping[str, JSON] = field(default_factory=dict)
 
     def command(
         self,
@@ -347,6 +351,9 @@ class Step(BaseModel):
     """Whether its whole effect stands in the database, and goes when a backup is put back."""
     restores: ClassVar[bool] = False
     """Whether executing it puts a backup in the database's place."""
+    needs_backup: ClassVar[bool] = False
+    """Whether it begins only after a backup of its database was restored in the same run, unless its field
+    `without_backup` says why not."""
     tidies: ClassVar[bool] = False
     """Whether `compensate` only removes what an execution that was killed has left; its effect stays."""
     outputs: ClassVar[tuple[str, ...]] = ()
@@ -392,6 +399,10 @@ class Step(BaseModel):
         """After every step is undone: undo once more what the outgoing code wrote meanwhile."""
         return None
 
+    def backs_up(self) -> bool:
+        """Whether it takes a backup of its database and restores it; its output `state` says `restored` then."""
+        return False
+
     def repeatable(self) -> bool:
         """Whether an interrupted execution may simply be repeated."""
         return self.idempotent or self.check
@@ -411,6 +422,14 @@ class Check(Step):
         """A check may be run for real at any time."""
         outcome = self.execute(context)
         return Preview(summary=f"{outcome.status}: {outcome.summary}", evidence=outcome.evidence)
+
+
+def told(took: Mapping[str, Any]) -> str:
+    """What a rehearsal measured of a step, in one line; as `Context.measured` has it."""
+    more = f", {took['growth'] / 2**20:.1f} MiB more" if took["growth"] > 0 else ""
+    open_ = took["transaction"]
+    held = f", no transaction longer than {spell(open_)}" if open_ is not None else ""
+    return f"{spell(took['seconds'])}{more}{held}"
 
 
 def show(argv: Sequence[str]) -> str:

@@ -116,6 +116,15 @@ class Rewriting(Step):
         return rewritten(verb, done, context.target.clock.monotonic() - begun)
 
 
+class Reforming(Rewriting):
+    """Rewriting after which the code from before cannot read the rows: what is wrong then, only a backup mends."""
+
+    needs_backup: ClassVar[bool] = True
+
+    without_backup: str = ""
+    """Why it may begin without a backup that this run has restored, in words; plan and report repeat them."""
+
+
 def operation_of(context: Context, stage: str = "") -> str:
     """The name that a step's work on rows goes by in the target."""
     return "/".join(filter(None, (context.run, context.step, stage)))

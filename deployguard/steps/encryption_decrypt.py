@@ -6,10 +6,10 @@ from typing import ClassVar
 
 from deployguard.rows.rewrite import decrypt, encrypt
 from deployguard.steps.base import Context, Outcome
-from deployguard.steps.encryption import Rewriting
+from deployguard.steps.encryption import Reforming
 
 
-class EncryptionDecrypt(Rewriting):
+class EncryptionDecrypt(Reforming):
     """Decrypt every row in place: for leaving encryption behind.
 
     Undo: encrypt every row again, under the primary key.

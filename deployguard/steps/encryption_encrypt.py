@@ -10,11 +10,11 @@ from deployguard.rows.rewrite import decrypt, encrypt
 from deployguard.rows.target import EncryptedColumn
 from deployguard.steps.base import Context, Outcome, Preview
 from deployguard.steps.column_keys import keys_gone
-from deployguard.steps.encryption import Rewriting, locked, operation_of, recalled, tokens_left
+from deployguard.steps.encryption import Reforming, locked, operation_of, recalled, tokens_left
 from deployguard.steps.encryption_plan import foreseen
 
 
-class EncryptionEncrypt(Rewriting):
+class EncryptionEncrypt(Reforming):
     """Encrypt every row in place, in batches, beside the running application.
 
     Undo: decrypt what this step encrypted, byte for byte. Tokens that were there before

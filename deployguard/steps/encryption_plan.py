@@ -11,6 +11,7 @@ from deployguard.rows.target import ColumnCount
 from deployguard.rows.verify import STRANGE, Verification, verify
 from deployguard.runbook.quantities import spell
 from deployguard.steps.base import JSON, Check, Context, Outcome, Preview
+from deployguard.steps.base import told as measure
 from deployguard.steps.column_keys import key_lines, whose_keys
 from deployguard.steps.encryption import counts, described, elsewhere_told, to_encrypt, work
 
@@ -34,19 +35,21 @@ class EncryptionPlan(Check):
 
     def preview(self, context: Context) -> Preview:
         """The same; it changes nothing."""
-        return foreseen(context)
+        return foreseen(context, took=_measured(context))
 
     def execute(self, context: Context) -> Outcome:
         """Read every row and count."""
         found, seconds, told = _read(context)
+        took = _measured(context)
         bad = described(found, "too wide", "unknown", "nested", *STRANGE)
         return Outcome(
-            "; ".join(bad or [_summary(found, seconds), *told.lines()]),
+            "; ".join(bad or [_summary(found, seconds, took), *told.lines()]),
             status="fail" if bad else "pass",
             hint="Mend these rows first: encrypting would refuse them." if bad else "",
             evidence={
                 "columns": counts(found.columns), "values": to_encrypt(found.columns),
-                "growth": _growth(found.columns), "estimate": round(seconds, 1), **told.evidence(),
+                "growth": _growth(found.columns), "estimate": round(seconds, 1), "measured": took,
+                **told.evidence(),
             },
         )  # fmt: skip
 
@@ -86,16 +89,23 @@ class _Told:
         }
 
 
-def foreseen(context: Context, some: Only | None = None) -> Preview:
-    """What encrypting would do, as a preview; unknown while the application encrypts nothing."""
+def foreseen(context: Context, some: Only | None = None, took: JSON | None = None) -> Preview:
+    """What encrypting would do, as a preview; unknown while the application encrypts nothing.
+
+    Args:
+        context: of the step that asks.
+        some: the rows that are meant; all by default.
+        took: what a rehearsal of it has measured, instead of what is reckoned here.
+    """
     if not context.discover().fields:
         return Preview("unknown", "which columns are encrypted is said by code that is not there yet")
     found, seconds, told = _read(context, some)
     values = to_encrypt(found.columns)
     return Preview(
         "would run" if values else "already done",
-        "; ".join([_summary(found, seconds), *(told.lines() if values else ())]), rows=values,
-        bytes=_growth(found.columns), seconds=round(seconds, 1),
+        "; ".join([_summary(found, seconds, took), *(told.lines() if values else ())]), rows=values,
+        bytes=took["growth"] if took else _growth(found.columns),
+        seconds=took["seconds"] if took else round(seconds, 1),
         evidence={"columns": counts(found.columns), **told.evidence()},
     )  # fmt: skip
 
@@ -111,8 +121,16 @@ def _read(context: Context, some: Only | None = None) -> tuple[Verification, flo
         return found, _seconds(found, w.keyring), told
 
 
-def _summary(found: Verification, seconds: float) -> str:
+def _measured(context: Context) -> JSON | None:
+    """What a rehearsal of the encryption has measured."""
+    tried = (m for m in context.measured.values() if m.get("uses") == "encryption.encrypt" and "growth" in m)
+    return next(tried, None)
+
+
+def _summary(found: Verification, seconds: float, took: JSON | None) -> str:
     values, rows = to_encrypt(found.columns), sum(c.rows for c in found.columns)
+    if took is not None:
+        return f"{values:,} of {rows:,} values to encrypt; measured on a copy: {measure(took)}"
     grown = _growth(found.columns) / 2**20
     return f"{values:,} of {rows:,} values to encrypt, {grown:.1f} MiB more, about {spell(round(seconds + 0.5))}"
 

@@ -1,6 +1,8 @@
 """`rehearse`: the whole change, there and back, on a copy of the real data."""
 
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
+from threading import Event, Thread
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
@@ -8,6 +10,7 @@ from pydantic import Field
 from deployguard.backup.rehearsal import Copies, copies
 from deployguard.databases import connect
 from deployguard.databases.base import Database
+from deployguard.databases.pressure import figures
 from deployguard.errors import DeployguardError, Refused, StepFailed
 from deployguard.rows.compare import Difference, Seen, as_read, as_stored, differences
 from deployguard.rows.sealers import sealing
@@ -15,9 +18,12 @@ from deployguard.rows.target import EncryptedColumn
 from deployguard.runbook.quantities import Duration, spell
 from deployguard.secret import Secret
 from deployguard.steps.backup_create import pulse_of as pulse_of_copies
-from deployguard.steps.base import JSON, Context, Outcome, Preview, Step
+from deployguard.steps.base import JSON, Context, Outcome, Preview, Step, told
 from deployguard.steps.column_keys import means_of
 from deployguard.steps.encryption import pulse_of
+
+_LOOK = 0.1
+"""Seconds between two looks at the transactions of the copy."""
 
 
 class Rehearse(Step):
@@ -61,17 +67,26 @@ class Rehearse(Step):
         if context.target.database_url is None or context.folder is None:
             raise Refused("there is no database to rehearse on", hint="Add database: to the environment.")
         begun = context.target.clock.monotonic()
+        failed: DeployguardError | None = None
         with copies(
             context.target.database_url, base=context.target.project, folder=context.folder / "rehearsal",
             name=f"{context.run}-{context.step}", deadline=self.deadline,
             pulse=pulse_of_copies(context),
         ) as made:  # fmt: skip
-            told = _Rehearsal(self, context, made).carry_out()
+            try:
+                steps = _Rehearsal(self, context, made).carry_out()
+            except DeployguardError as error:
+                failed = error
+        if failed is not None:  # its message goes on record, so it is where the removal does
+            failed.message = f"{failed.message} (the copies are removed)"
+            raise failed
         seconds = context.target.clock.monotonic() - begun
         back = ", every byte came back" if self.and_back else ""
+        each = "; ".join(f"{step['step']} {told(step)}" for step in steps)
         return Outcome(
-            f"{', '.join(self.steps)} tried on a copy: every value reads the same{back} ({spell(seconds)})",
-            evidence={"steps": told, "copy": "removed", "seconds": round(seconds, 1)},
+            f"{', '.join(self.steps)} tried on a copy: every value reads the same{back} ({spell(seconds)});"
+            f" the copies are removed; {each}",
+            evidence={"steps": steps, "copy": "removed", "seconds": round(seconds, 1)},
         )
 
     def compensate(self, context: Context) -> Outcome | None:
@@ -139,9 +154,10 @@ class _Rehearsal:
         step, env = self._context.sibling(name)
         context = replace(self._context, step=name, env={**env, **self._variable()}, before={})
         context = replace(context, before=step.capture(context))
-        begun = context.target.clock.monotonic()
+        measure = _Measure(context)
         try:
-            outcome = step.execute(context)
+            with measure:
+                outcome = step.execute(context)
         except DeployguardError as error:
             raise StepFailed(
                 f"on a copy of the data, {name} failed: {error.message}",
@@ -150,7 +166,7 @@ class _Rehearsal:
             ) from error
         if outcome.status == "fail":
             raise StepFailed(f"on a copy of the data, {name} failed: {outcome.summary}", hint=outcome.hint)
-        self._tell(name, outcome, begun)
+        self._tell(name, step, outcome, measure)
         if not step.check:
             means = means_of(context.target, self._context.discover().fields)
             with sealing(means.keys, means.beside) as sealers:
@@ -161,19 +177,19 @@ class _Rehearsal:
         return {self._step.url_in: self._made.tried}
 
     def _undo(self, done: _Done) -> None:
-        begun = done.context.target.clock.monotonic()
+        measure = _Measure(done.context)
         try:
-            outcome = done.step.compensate(done.context)
+            with measure:
+                outcome = done.step.compensate(done.context)
         except DeployguardError as error:
             raise StepFailed(
                 f"on a copy of the data, {done.id} could not be undone: {error.message}", hint=error.hint
             ) from error
         if outcome is not None:
-            self._tell(f"undo of {done.id}", outcome, begun)
+            self._tell(f"undo of {done.id}", done.step, outcome, measure)
 
-    def _tell(self, name: str, outcome: Outcome, begun: float) -> None:
-        seconds = self._context.target.clock.monotonic() - begun
-        self._told.append({"step": name, "seconds": round(seconds, 2), "summary": outcome.summary})
+    def _tell(self, name: str, step: Step, outcome: Outcome, measure: "_Measure") -> None:
+        self._told.append({"step": name, "uses": step.uses, "summary": outcome.summary, **measure.taken()})
 
     def _compare(self, after: str, seen: Seen) -> None:
         columns = self._context.discover().fields
@@ -196,3 +212,45 @@ class _Rehearsal:
 
     def _open(self, url: Secret) -> Database:
         return connect(url, base=self._context.target.project, read_only=True)
+
+
+class _Measure:
+    """What a step takes on the copy: seconds, bytes that the database grows by, and its longest transaction.
+
+    Nobody else is on the copy, so the oldest transaction there is the step's own: for as long others
+    would wait for its locks. It is looked at from another session, where the product has such figures.
+    """
+
+    def __init__(self, context: Context) -> None:
+        self._clock, self._connect = context.target.clock, context.target.connect
+        self._done, self._oldest = Event(), 0.0
+        self._seen = False
+        self._watching = Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> None:
+        self._size, self._begun = self._sized(), self._clock.monotonic()
+        self._watching.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._seconds = self._clock.monotonic() - self._begun
+        self._done.set()
+        self._watching.join()
+
+    def taken(self) -> JSON:
+        """As evidence."""
+        return {
+            "seconds": round(self._seconds, 2), "growth": self._sized() - self._size,
+            "transaction": round(self._oldest, 2) if self._seen else None,
+        }  # fmt: skip
+
+    def _sized(self) -> int:
+        with closing(self._connect(read_only=True)) as database:
+            return database.size()
+
+    def _watch(self) -> None:
+        # a measure that cannot be taken is none; it stops no rehearsal
+        with suppress(DeployguardError), closing(self._connect(read_only=True)) as database:
+            while (found := figures(database).get("oldest_transaction")) is not None:
+                self._seen, self._oldest = True, max(self._oldest, found)
+                if self._done.wait(_LOOK):
+                    return

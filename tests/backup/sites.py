@@ -26,6 +26,11 @@ CREATE VIEW people AS SELECT name FROM person;
 CREATE INDEX person_name ON person (lower(name)) WHERE name IS NOT NULL;
 CREATE TRIGGER named AFTER INSERT ON blank BEGIN INSERT INTO setting VALUES ('n', new.id, 1); END;
 CREATE VIRTUAL TABLE words USING fts5(text);
+CREATE VIRTUAL TABLE place USING rtree(id, low, high);
+CREATE TABLE exact (id INTEGER PRIMARY KEY, n INT CHECK (n > 0), twice INT GENERATED ALWAYS AS (n * 2) STORED) STRICT;
+CREATE TRIGGER renamed INSTEAD OF UPDATE ON people BEGIN
+    UPDATE person SET name = new.name WHERE name = old.name;
+END;
 CREATE TABLE credit (n INTEGER PRIMARY KEY, amount INTEGER);
 CREATE TABLE debit (n INTEGER PRIMARY KEY, amount INTEGER);
 PRAGMA user_version = 7;
@@ -58,6 +63,8 @@ def fill(path, *, journal="wal", people=50):
     connection.execute("INSERT INTO setting VALUES ('a', 'b', NULL), ('a', 'c', 1), ('a', 'd', 1.0), ('a', 'e', x'31')")
     connection.execute("INSERT INTO setting VALUES ('bad', '', CAST(x'ff80' AS TEXT))")
     connection.execute("INSERT INTO words VALUES ('hello world')")
+    connection.execute("INSERT INTO place VALUES (1, 2.5, 3.5)")
+    connection.execute("INSERT INTO exact (n) VALUES (21)")
     connection.commit()
     connection.close()
 

@@ -111,6 +111,94 @@ def test_everything_that_a_database_may_hold_is_restored_and_compared(product, s
     assert databases(mariadb_server) == before
 
 
+MORE = (
+    "CREATE TRIGGER trimmed BEFORE INSERT ON person FOR EACH ROW SET NEW.note = trim(NEW.note)",
+    "ALTER TABLE person ADD COLUMN short varchar(9) GENERATED ALWAYS AS (left(note, 9)) VIRTUAL",
+    "CREATE TABLE large (id int PRIMARY KEY, data longblob)",
+    "INSERT INTO large VALUES (1, repeat(0x00ff275c, 1500000))",
+    "CREATE TABLE parted (id int) PARTITION BY HASH (id) PARTITIONS 3",
+    "CREATE SEQUENCE down START 100 INCREMENT -3 MAXVALUE 100 MINVALUE -1000",
+    "CREATE PROCEDURE looped() BEGIN DECLARE n int DEFAULT 0; WHILE n < 3 DO SET n = n + 1; END WHILE; END",
+    "DO nextval(ticket), nextval(down), nextval(down)",
+)
+CHANGES = {
+    "a byte of a large value": "UPDATE large SET data = insert(data, 3000000, 1, 'x')",
+    "a sequence": "ALTER SEQUENCE ticket RESTART 41",
+    "a sequence that counts down": "ALTER SEQUENCE down RESTART 100",
+    "a view": "DROP VIEW people",
+    "a trigger": "DROP TRIGGER trimmed",
+    "the body of a procedure": "CREATE OR REPLACE PROCEDURE looped() BEGIN END",
+    "a function": "DROP FUNCTION twice",
+    "a partition": "ALTER TABLE event REORGANIZE PARTITION p0, p1 INTO (PARTITION p VALUES LESS THAN MAXVALUE)",
+    "a stored generated column": "ALTER TABLE person MODIFY shout varchar(200)",
+    "a virtual generated column": "ALTER TABLE person DROP short",
+    "a foreign key": "ALTER TABLE {odd} DROP FOREIGN KEY {key}",
+    "a rule": "ALTER TABLE person DROP CONSTRAINT CONSTRAINT_1",
+}
+
+
+@pytest.fixture
+def full(site):
+    """With what a swap would refuse, too."""
+    for statement in MORE:
+        site.run(statement)
+    return site
+
+
+def test_what_a_swap_would_refuse_is_backed_up_and_compared_too(product, store, full):
+    backup = take(product, store, ORDER)
+
+    assert backup.manifest.state == "restored"
+    assert backup.manifest.rows["large"] == 1
+    assert backup.manifest.facts.counters.keys() == {"ticket", "down"}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
+def test_a_copy_that_lacks_one_thing_is_told_from_the_original(product, store, full, change):
+    before = facts(product, store)
+    keys = full.run(
+        "SELECT constraint_name FROM information_schema.referential_constraints WHERE constraint_schema = database()"
+    )
+
+    full.run(change.replace("{odd}", full.quote(ODD)).replace("{key}", full.quote(keys[0][0])))
+
+    assert before.differences(facts(product, store))
+
+
+def test_beside_a_writer_who_takes_numbers_from_a_sequence_it_is_restored_and_equal(
+    product, store, site, mariadb_server
+):
+    stop, done = threading.Event(), []
+
+    def write():
+        with mariadb_server.connect(name_of(site)) as connection, connection.cursor() as cursor:
+            while not stop.is_set():
+                done.append(cursor.execute("DO nextval(ticket)"))
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        states = [take(product, store, replace(ORDER, id=f"b{n}")).manifest.state for n in range(3)]
+    finally:
+        stop.set()
+        writer.join()
+
+    assert states == ["restored"] * 3
+    assert done
+
+
+def test_a_value_that_no_statement_can_carry_is_refused_with_what_to_do(product, store, site):
+    """Measured: with max_allowed_packet at its default of 16 MiB, a BLOB of 9 MiB is too much: a dump writes it in hex."""
+    site.run("CREATE TABLE large (id int PRIMARY KEY, data longblob)")
+    site.run("INSERT INTO large VALUES (1, repeat('x', 9 * 1024 * 1024))")
+
+    with pytest.raises(StepFailed) as caught:
+        take(product, store, ORDER)
+
+    assert "max_allowed_packet" in caught.value.hint
+    assert list(store.destination.path.iterdir()) == []
+
+
 def test_beside_a_live_writer_it_shows_one_moment(product, store, site, mariadb_server):
     stop = threading.Event()
 
@@ -388,10 +476,15 @@ def test_two_hundred_damages_through_a_real_restore_are_found(product, store, ba
 
 
 def _dump_program(tmp_path, monkeypatch, script):
+    _program("mariadb-dump", tmp_path, monkeypatch, script)
+
+
+def _program(name, tmp_path, monkeypatch, script):
+    """In the place of the real one, which stands in the script as {real}."""
     import shutil
 
-    real = shutil.which("mariadb-dump")
-    program = tmp_path / "mariadb-dump"
+    real = shutil.which(name)
+    program = tmp_path / name
     program.write_text(f'#!/bin/sh\n[ "$1" = --version ] && exec {real} --version\n' + script.format(real=real))
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
@@ -412,6 +505,50 @@ def test_a_dump_that_was_cut_at_a_statement_is_refused_though_the_program_ends_w
     _dump_program(tmp_path, monkeypatch, '{real} "$@" | head -n 60\nexit 0\n')
 
     with pytest.raises(StepFailed, match="before its last line"):
+        take(product, store, ORDER)
+
+    assert list(store.destination.path.iterdir()) == []
+
+
+SANDBOX = r"/*M!999999\- enable the sandbox mode */"
+
+
+def test_the_sandbox_line_stays_and_a_client_that_knows_it_restores(
+    product, store, tmp_path, monkeypatch, site, mariadb_server
+):
+    line = SANDBOX.replace("\\", "\\\\")
+    _dump_program(tmp_path, monkeypatch, f"printf '{line}\\n'; {{real}} \"$@\" | grep -vF 'sandbox mode'\n")
+    people = look(mariadb_server, name_of(site))
+
+    backup = take(product, store, ORDER)
+    site.run("DELETE FROM person")
+    restore(product, backup, store)
+
+    assert (at(backup) / "database.sql").read_bytes().startswith(SANDBOX.encode() + b"\n")
+    assert look(mariadb_server, name_of(site)) == people
+
+
+def test_a_client_that_stops_at_the_sandbox_line_is_refused_before_a_copy_is_made(
+    product, store, backup, site, tmp_path, monkeypatch, mariadb_server
+):
+    """What a client from before MDEV-21178 is and says: one option less, and `Unknown command` at that line."""
+    _program(
+        "mariadb", tmp_path, monkeypatch, '[ "$1" = --help ] && {{ {real} --help | grep -v sandbox; exit; }}\nexit 1\n'
+    )
+    before = databases(mariadb_server)
+
+    with pytest.raises(Refused, match="sandbox line") as caught:
+        restore(product, backup, store)
+
+    assert "mariadb-client" in caught.value.hint
+    assert databases(mariadb_server) == before
+
+
+def test_a_restore_that_changes_values_with_a_mere_warning_does_not_pass(product, store, site, tmp_path, monkeypatch):
+    """Measured: in the lax mode that a dump sets, what does not fit is cut, and the client ends with 0."""
+    _program("mariadb", tmp_path, monkeypatch, 'sed "s/decimal(20,9)/decimal(20,2)/" | {real} "$@"\n')
+
+    with pytest.raises(StepFailed, match="the schema differs"):
         take(product, store, ORDER)
 
     assert list(store.destination.path.iterdir()) == []

@@ -41,7 +41,7 @@ secrets:
 environments:
   staging: { directory: staging, database: "sqlite:///staging/db.sqlite3" }
 steps:
-  - { id: encrypt, uses: encryption.encrypt }
+  - { id: encrypt, uses: encryption.encrypt, with: { without_backup: a test } }
 """
 DEAD = json.dumps({"run": "staging-1", "pid": 2**22 + 1, "pid_started": 1.0, "host": os.uname().nodename}).encode()
 MANY = 40_000

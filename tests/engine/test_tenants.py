@@ -125,11 +125,18 @@ def test_every_tenant_is_encrypted_under_one_lease_and_no_other_database_is_touc
     assert plain(tenants) == before
 
 
+def unbacked(runbook):
+    """The runbook, whose encrypt step may begin without a backup."""
+    encrypt = "uses: encryption.encrypt\n"
+    return runbook.replace(encrypt, f"{encrypt}    with: {{ without_backup: tenants that are made anew }}\n")
+
+
 @pytest.mark.parametrize("tenants", ["sqlite", "postgres"], indirect=True)
 def test_killed_while_several_are_at_work_each_goes_on_where_it_was(site, tenants):
     for tenant in TENANTS:
         values = ", ".join(f"({n}, 'x{n}@example.org', 500, '2026-01-01 00:00:00')" for n in range(100, 100 + MANY))
         tenants.ask(tenant, f"INSERT INTO web_donation (id, email, amount_cents, created_at) VALUES {values}")
+    site.write(unbacked(site.runbook.read_text()))
     before = plain(tenants)
     process = site.start(*DEPLOY, "--skip", "backup")
     wait_until(lambda: under_way(tenants), process)
@@ -221,7 +228,8 @@ def test_a_run_does_not_go_on_in_another_database_than_it_began_in(site, tenants
 def test_a_restore_takes_back_the_tenants_that_have_a_backup_and_the_others_are_taken_back_step_by_step(site, tenants):
     text = site.runbook.read_text()
     backup = text[text.index("  - id: backup") : text.index("  - id: code")]
-    site.write(text.replace(backup, backup.replace("${{ vars.tenants }}", "${{ vars.tenants[:2] }}")))
+    text = text.replace(backup, backup.replace("${{ vars.tenants }}", "${{ vars.tenants[:2] }}"))
+    site.write(unbacked(text))
     before = plain(tenants)
     assert site.run(*DEPLOY).returncode == 0
 

@@ -111,7 +111,7 @@ def test_what_is_wrong_is_said_with_its_line_and_a_hint(load, old, new, line, me
     ],
 )
 def test_an_application_that_is_not_told_of_a_steps_database_is_said(load, django, keys, told):
-    step = f"  - id: encrypt\n    uses: encryption.encrypt\n    database: sqlite:///a\n    {keys}\n"
+    step = f"  - id: verify\n    uses: encryption.verify\n    database: sqlite:///a\n    {keys}\n"
     text = GOOD.replace("environments:", f"django: {django}\nenvironments:") + step
 
     if told:

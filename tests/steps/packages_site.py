@@ -109,6 +109,7 @@ steps:
     with: {{ steps: [encrypt, verify], url_in: SAMPLE_URL }}
   - id: encrypt
     uses: encryption.encrypt
+    with: {{ without_backup: only made up values }}
     rollback: {{ uses: encryption.decrypt }}
   - {{ id: verify, uses: encryption.verify }}
 report: {{ formats: [md], to: reports/ }}

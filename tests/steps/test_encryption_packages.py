@@ -381,6 +381,7 @@ def test_by_its_commands_it_is_planned_rehearsed_encrypted_verified_scanned_repo
     assert planned.returncode == 0, planned.stderr
     assert "by PBKDF2 from SECRET_KEY and SALT_KEY" in planned.stdout
     assert "tried on a copy: every value reads the same, every byte came back" in told
+    assert ("no transaction longer than" in told) == (site.store.product != "sqlite")
     assert "by HKDF from FERNET_KEYS" in told
     assert scanned.returncode == 0, scanned.stderr
     columns = {c["column"]: (c["plaintext"], c["primary"]) for c in json.loads(scanned.stdout)["columns"]}
