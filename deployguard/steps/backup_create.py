@@ -113,7 +113,7 @@ class BackupCreate(Step):
 
     def backs_up(self) -> bool:
         """Whether it is tried as far as that; an expression that has no value yet may say so."""
-        return self.verify not in {"read", "none"}
+        return self.verify not in ("read", "none")  # not yet checked, it may be anything
 
     def order(self, id_: str, target: Target, *, run: str = "", step: str = "") -> Order:
         """The backup that these settings ask for."""
