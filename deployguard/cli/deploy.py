@@ -24,7 +24,9 @@ def command(
             "--decide", metavar="STEP=done|retry|skip", help="With --resume: answer for a step that was interrupted."
         ),
     ] = None,
-    why: Annotated[str, typer.Option("--why", help="The reason for a decision, for the record.")] = "",
+    why: Annotated[
+        str, typer.Option("--why", help="The reason for a decision, or for leaving out a gate, for the record.")
+    ] = "",
     *,
     dry_run: DryRun = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the unfinished run of the environment.")] = False,
@@ -43,7 +45,7 @@ def command(
     from deployguard.engine.plan import Selection
 
     console = Console(as_json=json)
-    selection = Selection(tuple(only or ()), tuple(skip or ()), first)
+    selection = Selection(tuple(only or ()), tuple(skip or ()), first, why)
     if resume:
         go_on(console, runbook, env, set_, decide or [], why=why, accept=accept_plan)
     else:

@@ -146,12 +146,11 @@ def recorded_runbook(file: Path, run: "RunState") -> LoadedRunbook:
 def plan_from(runbook: LoadedRunbook, run: "RunState", settings: Sequence[str] = ()) -> Plan:
     """The plan of a run on record, by this runbook: its environment, settings, selection and commit."""
     before = {k: v for k, v in run.started.settings.items() if k != "selection"}
-    selected = run.started.settings.get("selection", {})
     pairs = {**before, **_pairs(settings)}
     commit = pairs.pop("commit", None) or run.started.commit
     return make_plan(
         runbook, run.environment, all_kinds(), env=os.environ, settings=pairs, commit=commit,
-        selection=Selection(tuple(selected.get("only", ())), tuple(selected.get("skip", ())), selected.get("from")),
+        selection=Selection.from_json(run.started.settings.get("selection", {})),
     )  # fmt: skip
 
 

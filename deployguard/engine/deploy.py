@@ -45,6 +45,8 @@ EXIT = {
 }
 """Exit code of a deploy by the state the run ended in."""
 
+GATES = "gate."
+"""How the names of the kinds begin that a run waits at."""
 UNFINISHED = frozenset({"running", "waiting", "interrupted", "failed", "rollback_incomplete"})
 
 
@@ -108,7 +110,14 @@ def deploy(session: Session) -> RunState:
     Raises:
         EnvironmentHeld: another process runs there now.
         Refused: an unfinished run must be resumed or rolled back first.
+        UsageError: a gate is left out, and nobody says why.
     """
+    gates = [s.id for s in session.plan.steps if not s.selected and s.uses.startswith(GATES)]
+    if gates and not session.plan.selection.why:
+        raise UsageError(
+            f"this leaves out {', '.join(gates)}: to pass over a gate needs a reason",
+            hint="Add --why; it stands at the top of the report.",
+        )
     run_id = new_run_id(session.target)
     with _held(session, run_id) as lock:
         before = unfinished(session.journal, session.target.environment)
@@ -265,7 +274,7 @@ def _check_decisions(run: Run, session: Session) -> None:
         if state is None:
             raise UsageError(f"--decide {step}: the run has no such step", hint=f"Steps: {', '.join(run.state.steps)}.")
         # a gate that was told no has failed, and waits no more
-        gate = state.state == "waiting" or state.uses.startswith("gate.")
+        gate = state.state == "waiting" or state.uses.startswith(GATES)
         if gate and decision in {"skip", "done"} and not session.why:
             raise UsageError(
                 f"--decide {step}={decision} passes over a gate: that needs a reason",

@@ -22,18 +22,26 @@ LATE = frozenset({"steps", "run"})
 
 @dataclass(frozen=True)
 class Selection:
-    """Which steps a person asked for; all when nothing is said."""
+    """Which steps a person asked for, and why; all when nothing is said."""
 
     only: tuple[str, ...] = ()
     skip: tuple[str, ...] = ()
     first: str | None = None
+    why: str = ""
 
     def __bool__(self) -> bool:
         return bool(self.only or self.skip or self.first)
 
     def as_json(self) -> dict[str, Any]:
         """For the journal."""
-        return {"only": list(self.only), "skip": list(self.skip), "from": self.first} if self else {}
+        chosen = {"only": list(self.only), "skip": list(self.skip), "from": self.first}
+        return {**chosen, **({"why": self.why} if self.why else {})} if self else {}
+
+    @classmethod
+    def from_json(cls, recorded: Mapping[str, Any]) -> "Selection":
+        """As the journal has it."""
+        only, skip = tuple(recorded.get("only", ())), tuple(recorded.get("skip", ()))
+        return cls(only, skip, recorded.get("from"), recorded.get("why", ""))
 
 
 @dataclass(frozen=True)
@@ -163,7 +171,7 @@ def make_plan(
         selection: steps that a person asked for; all by default.
 
     Raises:
-        UsageError: unknown environment, setting or step.
+        UsageError: unknown environment, setting or step; or a gate is to be skipped that the environment requires.
         RunbookError: an expression has no value, or a value does not fit.
     """
     settings, selection = dict(settings or {}), selection or Selection()
@@ -171,11 +179,18 @@ def make_plan(
     names = known_names(runbook, environment, env=env, settings=settings, commit=commit)
     problems: list[Problem] = []
     checks = [*_each(runbook, "preflight", kinds, names, problems)]
-    steps = [*_required(runbook, environment, kinds, names, problems), *_each(runbook, "steps", kinds, names, problems)]
+    required = [*_required(runbook, environment, kinds, names, problems)]
+    steps = [*_each(runbook, "steps", kinds, names, problems)]
     _render_or(problems, runbook, target.directory, ("environments", environment, "directory"), names)
     if problems:
         raise RunbookError(problems)
-    planned = _select(steps, selection)
+    for gate in required:
+        if gate.id in selection.skip:
+            raise UsageError(
+                f"--skip {gate.id}: {environment} requires it",
+                hint=f"Once it waits, --resume --decide {gate.id}=skip --why … passes over it, on record.",
+            )
+    planned = [*required, *_select(steps, selection)]
     digest = digest_of(
         {
             "runbook": runbook.digest, "environment": environment, "commit": commit, "settings": settings,

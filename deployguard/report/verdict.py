@@ -154,9 +154,12 @@ def departures(history: History) -> Iterator[Prose]:
             case e.RunResumed(accepted=accepted, actor=actor) if accepted:
                 other = "plan than was begun" if "plan" in accepted else "commit than the run had brought"
                 yield say(f"{{}} resumed with another {other}, at {clock(record.at)}.", actor)
-    for words, steps in (history.state.started.settings.get("selection") or {}).items():
+    selection = dict(history.state.started.settings.get("selection") or {})
+    why = selection.pop("why", "")
+    for words, steps in selection.items():
         if steps:
-            yield say("Not the whole runbook was run: {}.", f"--{words} {_joined(steps)}")
+            left_out = say("Not the whole runbook was run: {}.", f"--{words} {_joined(steps)}")
+            yield (*left_out, *([f" Reason given: {why}"] if why else []))
 
 
 def _joined(value: object) -> str:

@@ -121,6 +121,48 @@ def test_a_no_is_not_passed_over_without_a_reason_either(deployguard, project, d
     assert "it burns" in report[: report.index("## Timeline")]
 
 
+LEFT_OUT = [("--only", "first"), ("--from", "first"), ("--skip", "queue")]
+
+
+@pytest.mark.parametrize("words", LEFT_OUT)
+def test_what_an_environment_requires_is_left_out_by_no_selection(deployguard, project, words):
+    queue = "steps:\n  - { id: queue, uses: gate.command, with: { command: ['true'] } }"
+    (project / "runbook.yaml").write_text(RUNBOOK.replace("steps:", queue))
+
+    code, waiting = deployguard("deploy", "--yes", *words, "--why", "only this")
+
+    assert code == 4
+    assert [w["step"] for w in waiting["waiting_for"]] == ["required-approval"]
+    assert not (project / "work.txt").exists()
+    deployguard("approve", waiting["run"], "--yes", person="grace")
+    assert deployguard("deploy", "--resume")[0] == 0
+
+
+def test_a_gate_that_an_environment_requires_cannot_be_skipped_beforehand(deployguard, project):
+    code, said = deployguard("deploy", "--yes", "--skip", "required-approval", "--why", "it burns")
+
+    assert code == 2
+    assert said["error"]["message"] == "--skip required-approval: production requires it"
+    assert "--decide required-approval=skip --why" in said["error"]["hint"]
+
+
+@pytest.mark.parametrize("words", LEFT_OUT)
+def test_a_gate_of_the_runbook_is_left_out_only_with_a_reason_that_the_report_shows(deployguard, project, words):
+    text = RUNBOOK.replace(", requires: { approvals: 1, approvers: [grace, linus] }", "")
+    text = text.replace("steps:", "steps:\n  - { id: queue, uses: gate.command, with: { command: ['false'] } }")
+    (project / "runbook.yaml").write_text(text)
+
+    code, said = deployguard("deploy", "--yes", *words)
+    assert (code, said["error"]["message"]) == (2, "this leaves out queue: to pass over a gate needs a reason")
+    assert not (project / "work.txt").exists()
+    assert deployguard("deploy", "--dry-run", *words)[0] == 0
+
+    code, done = deployguard("deploy", "--yes", *words, "--why", "the queue is gone")
+    assert (code, done["state"]) == (0, "succeeded")
+    report = (project / f"reports/{done['run']}.md").read_text()
+    assert "Reason given: the queue is gone" in report[: report.index("## Timeline")]
+
+
 def test_there_is_nothing_to_approve_where_nothing_waits(deployguard):
     run = deployguard("deploy", "--yes")[1]["run"]
 
