@@ -166,8 +166,8 @@ def departures(history: History) -> Iterator[Prose]:
     why = selection.pop("why", "")
     for words, steps in selection.items():
         if steps:
-            part = say("Not the whole runbook was run: {}.", f"--{words} {_joined(steps)}")
-            yield (*part, *([f" Reason given: {why}"] if why else []))
+            left_out = say("Not the whole runbook was run: {}.", f"--{words} {_joined(steps)}")
+            yield (*left_out, *([f" Reason given: {why}"] if why else []))
 
 
 def _joined(value: object) -> str:
