@@ -10,12 +10,42 @@ from deployguard.backup.room import Need
 from deployguard.databases.base import Identity
 from deployguard.databases.server_disk import Room
 
+COUNTING = "counting the rows"
+"""Label of the phase that finds out what a database holds."""
+_STEP = 1024 * 1024
 Pulse = Callable[[str, int, int | None], None]
 """Called between units of work with a label, bytes done and bytes in all. What it raises ends the work cleanly."""
 
 
 def quiet(_label: str, _done: int, _total: int | None) -> None:
     """Show nothing, stop never."""
+
+
+class Tally:
+    """Bytes of one phase, told under one label for every megabyte or so.
+
+    Args:
+        label: of the phase; none other of the same work has it, so that its rate is its own.
+        total: bytes in all, as far as anybody can tell beforehand; None where nobody can.
+    """
+
+    def __init__(self, label: str, total: int | None, pulse: Pulse) -> None:
+        self._label, self._total, self._pulse = label, total, pulse
+        self._told = self.done = 0
+
+    def add(self, count: int) -> None:
+        """So many more are done."""
+        self.done += count
+        if self.done - self._told >= _STEP:
+            self._tell(self._total)
+
+    def end(self) -> None:
+        """All of them are."""
+        self._tell(self.done)
+
+    def _tell(self, total: int | None) -> None:
+        self._told = self.done
+        self._pulse(self._label, self.done, None if total is None else max(total, self.done))
 
 
 @dataclass(frozen=True)

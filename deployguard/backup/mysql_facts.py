@@ -11,11 +11,12 @@ from typing import Any
 import pymysql
 import pymysql.cursors
 
-from deployguard.backup.base import Facts, Loss, Pulse, Table
+from deployguard.backup.base import COUNTING, Facts, Loss, Pulse, Table, Tally
 from deployguard.errors import Refused
 
 Connection = "pymysql.Connection[Any]"
 _ROWS = 1000
+_SIZE = "SELECT ifnull(sum(data_length), 0) FROM information_schema.tables WHERE table_schema = %s"
 _WHOLE = 2**256
 _COUNTER = re.compile(rb" AUTO_INCREMENT=\d+")
 _BESIDES = """
@@ -73,8 +74,10 @@ def facts_of(connection: Any, schema: str, key: bytes, pulse: Pulse) -> Facts:  
             (row,) = ask(connection, f"SHOW CREATE TABLE {name(schema)}.{name(table)}")
             # what the counter stands at is no part of any transaction
             declared.append(_COUNTER.sub(b"", bytes(row[1])))
+    tally = Tally(COUNTING, _number(connection, _SIZE, (schema,)), pulse)
     for table in tables_of(connection, schema):
-        tables[table] = _table(connection, schema, table, key, pulse)
+        tables[table] = _table(connection, schema, table, key, tally)
+    tally.end()
     return Facts(hashlib.sha256(b"\n".join(sorted(declared))).hexdigest(), tables, counters=counters)
 
 
@@ -94,9 +97,9 @@ def besides(connection: Any, schema: str) -> list[bytes]:  # noqa: ANN401
     return sorted(b"\t".join(v or b"" for v in row).replace(own, b"") for row in rows)
 
 
-def _table(connection: Any, schema: str, table: str, key: bytes, pulse: Pulse) -> Table:  # noqa: ANN401
+def _table(connection: Any, schema: str, table: str, key: bytes, tally: Tally) -> Table:  # noqa: ANN401
     """Rows have no order of their own: their digests are added up, so none need be sorted."""
-    total = count = size = 0
+    total = count = 0
     keyed = hashlib.blake2b(digest_size=32, key=key[:64])
     columns = ", ".join(_exact(c, kind) for c, kind in columns_of(connection, schema, table).items())
     with connection.cursor(pymysql.cursors.SSCursor) as cursor:
@@ -108,10 +111,9 @@ def _table(connection: Any, schema: str, table: str, key: bytes, pulse: Pulse) -
                 digest = keyed.copy()
                 digest.update(row)
                 total += int.from_bytes(digest.digest(), "big")
-                size += len(row)
             count += len(rows)
             total %= _WHOLE
-            pulse(f"counting {table}", size, None)
+            tally.add(sum(map(len, rows)))
     return Table(count, f"{total:064x}")
 
 
@@ -200,5 +202,5 @@ def _hash(columns: Iterable[str]) -> str:
     return f"md5(concat_ws(',', {', '.join(f'ifnull(hex({name(c)}), 0x6e)' for c in columns)}))"
 
 
-def _number(connection: Any, query: str) -> int:  # noqa: ANN401
-    return int(ask(connection, query)[0][0])
+def _number(connection: Any, query: str, values: Any = None) -> int:  # noqa: ANN401
+    return int(ask(connection, query, values)[0][0])

@@ -10,8 +10,8 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from deployguard.backup.base import Facts, Loss, Pulse, Table
-from deployguard.backup.postgres_schema import COUNTERS, SCHEMA, TABLES
+from deployguard.backup.base import COUNTING, Facts, Loss, Pulse, Table, Tally
+from deployguard.backup.postgres_schema import COUNTERS, SCHEMA, SIZE, TABLES
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -40,13 +40,15 @@ def facts_of(connection: Connection, key: bytes, pulse: Pulse) -> Facts:
     """What the connection's transaction sees."""
     counters = counters_of(connection)
     lines = sorted("\t".join(map(str, row)) for row in connection.execute(SCHEMA))
-    tables = {}
+    tables, (total,) = {}, connection.execute(SIZE).fetchone() or (0,)
+    tally = Tally(COUNTING, int(total), pulse)
     for schema, name in connection.execute(TABLES).fetchall():
         shown = name if schema == "public" else f"{schema}.{name}"
         query = sql.SQL("COPY (SELECT * FROM ONLY {}) TO STDOUT").format(sql.Identifier(schema, name))
-        tables[shown] = _table(connection, query, shown, key, pulse)
+        tables[shown] = _table(connection, query, key, tally)
     blobs = sql.Composed([sql.SQL("COPY (SELECT oid, sha256(lo_get(oid)) FROM pg_largeobject_metadata) TO STDOUT")])
-    found = _table(connection, blobs, LARGE_OBJECTS, key, pulse)
+    found = _table(connection, blobs, key, tally)
+    tally.end()
     if found.rows:
         tables[LARGE_OBJECTS] = found
     return Facts(hashlib.sha256("\n".join(lines).encode()).hexdigest(), tables, counters=counters)
@@ -57,7 +59,7 @@ def counters_of(connection: Connection) -> dict[str, int]:
     return {name: int(given) for name, given in connection.execute(COUNTERS)}
 
 
-def _table(connection: Connection, query: sql.Composed, name: str, key: bytes, pulse: Pulse) -> Table:
+def _table(connection: Connection, query: sql.Composed, key: bytes, tally: Tally) -> Table:
     """Rows have no order of their own: their digests are added up, so none need be sorted."""
     total = count = size = 0
     keyed = hashlib.blake2b(digest_size=32, key=key[:64])
@@ -71,7 +73,9 @@ def _table(connection: Connection, query: sql.Composed, name: str, key: bytes, p
             size += len(row)
             if count % 10_000 == 0:
                 total %= _WHOLE
-                pulse(f"counting {name}", size, None)
+                tally.add(size)
+                size = 0
+    tally.add(size)
     return Table(count, f"{total % _WHOLE:064x}")
 
 

@@ -4,7 +4,7 @@ import hashlib
 import hmac
 import sqlite3
 
-from deployguard.backup.base import Facts, Loss, Pulse, Table
+from deployguard.backup.base import COUNTING, Facts, Loss, Pulse, Table, Tally
 from deployguard.errors import StepFailed
 
 _ROWS = 2000
@@ -21,10 +21,10 @@ def facts_of(connection: sqlite3.Connection, key: bytes, pulse: Pulse) -> Facts:
     """
     schema = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY 1, 2, 3").fetchall()
     pragmas = [connection.execute(f"PRAGMA {p}").fetchone() for p in ("encoding", "user_version", "application_id")]
-    tables = {}
-    for name in tables_of(connection):
-        pulse(f"counting {name}", 0, None)
-        tables[name] = _table(connection, name, key)
+    (size,) = connection.execute("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size").fetchone()
+    tally = Tally(COUNTING, size, pulse)
+    tables = {name: _table(connection, name, key, tally) for name in tables_of(connection)}
+    tally.end()
     return Facts(hashlib.sha256(repr((schema, pragmas)).encode()).hexdigest(), tables, tuple(_sound(connection, pulse)))
 
 
@@ -36,12 +36,14 @@ def tables_of(connection: sqlite3.Connection, database: str = "main") -> list[st
     return [bytes(name).decode("utf-8", "backslashreplace") for (name,) in found]
 
 
-def _table(connection: sqlite3.Connection, name: str, key: bytes) -> Table:
+def _table(connection: sqlite3.Connection, name: str, key: bytes, tally: Tally) -> Table:
     mac, count = hmac.new(key, name.encode(), hashlib.sha256), 0
     cursor = connection.execute(_ordered(connection, name))
     while rows := cursor.fetchmany(_ROWS):
         # `repr` is exact for every type that SQLite has, and one line to a row
-        mac.update("\n".join(map(repr, rows)).encode() + b"\n")
+        text = "\n".join(map(repr, rows)).encode() + b"\n"
+        mac.update(text)
+        tally.add(len(text))
         count += len(rows)
     return Table(count, mac.hexdigest())
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from deployguard.backup.base import Pulse, Source
+from deployguard.backup.base import Pulse, Source, Tally
 from deployguard.backup.durable import create, explained, to_disk
 from deployguard.backup.layers import LAYERS, Identity, Sink, unwrapped, wrap
 from deployguard.backup.manifest import NAME, Manifest, Stored, damaged
@@ -21,16 +21,19 @@ class Counted:
     """Bytes on their way, counted and digested."""
 
     def __init__(self, label: str, pulse: Pulse, total: int | None = None) -> None:
-        self._digest, self._label, self._pulse, self._total = hashlib.sha256(), label, pulse, total
-        self._shown = self.bytes = 0
+        self._digest, self._tally = hashlib.sha256(), Tally(label, total, pulse)
 
     def take(self, data: bytes) -> None:
-        """Count some more."""
+        """Count some more; none at the end."""
         self._digest.update(data)
-        self.bytes += len(data)
-        if self.bytes - self._shown >= CHUNK or not data:
-            self._shown = self.bytes
-            self._pulse(self._label, self.bytes, self._total)
+        self._tally.add(len(data))
+        if not data:
+            self._tally.end()
+
+    @property
+    def bytes(self) -> int:
+        """How many there were."""
+        return self._tally.done
 
     @property
     def sha256(self) -> str:
@@ -63,7 +66,7 @@ class _Writing:
         self._sink.flush()
 
 
-def store(dump: BinaryIO, path: Path, recipients: Sequence[Any], pulse: Pulse) -> Stored:
+def store(dump: BinaryIO, path: Path, recipients: Sequence[Any], pulse: Pulse, total: int | None = None) -> Stored:
     """Write a dump to its file, through to the disk.
 
     Args:
@@ -71,9 +74,10 @@ def store(dump: BinaryIO, path: Path, recipients: Sequence[Any], pulse: Pulse) -
         path: of the file; `.zst.age` is added where it is encrypted.
         recipients: public keys; none: it is written as it comes.
         pulse: called for every megabyte or so.
+        total: bytes that the dump will have, about.
     """
     path = path.with_name(path.name + (".zst.age" if recipients else ""))
-    plain = Reading(dump, Counted("writing the backup", pulse))
+    plain = Reading(dump, Counted("writing the backup", pulse, total))
     written = Counted("writing the backup", lambda *_: None)
     with explained(path), create(path) as stream:
         _pour(plain, _Writing(stream, written), recipients)
@@ -124,7 +128,7 @@ def check(files: Files, pulse: Pulse) -> None:
     if path.is_symlink() or not path.is_file() or path.stat().st_size != stored.bytes:
         raise files.damaged(f"has a dump that is not {stored.bytes:,} bytes long")
     with path.open("rb", buffering=0) as stream:
-        read = Reading(stream, Counted("reading the backup", pulse, stored.bytes))
+        read = Reading(stream, Counted("checking the backup", pulse, stored.bytes))
         _drain(read)
     if read.counted.sha256 != stored.sha256:
         raise files.damaged("has a dump that was changed")
@@ -136,7 +140,9 @@ def _drain(stream: Source) -> None:
 
 
 @contextmanager
-def opened(files: Files, identities: Sequence[Identity], pulse: Pulse) -> Iterator[Source]:
+def opened(
+    files: Files, identities: Sequence[Identity], pulse: Pulse, label: str = "restoring a copy"
+) -> Iterator[Source]:
     """The dump as the product wrote it. Nothing that was not encrypted touches the disk.
 
     Leaving reads what is left and compares the whole, so whoever leaves without an error
@@ -153,7 +159,7 @@ def opened(files: Files, identities: Sequence[Identity], pulse: Pulse) -> Iterat
             hint="Name the private key of one of its recipients: identity: in the step, or --identity.",
         )
     with (files.folder / stored.name).open("rb") as stream, _plain(stream, manifest, identities) as plain:
-        reading = Reading(plain, Counted("reading the backup", pulse, stored.plain_bytes))
+        reading = Reading(plain, Counted(label, pulse, stored.plain_bytes))
         yield reading
         _drain(reading)
         if (reading.counted.bytes, reading.counted.sha256) != (stored.plain_bytes, stored.plain_sha256):
@@ -176,5 +182,5 @@ def read_back(files: Files, identities: Sequence[Identity], pulse: Pulse) -> Non
         Refused, Damaged: as `opened`.
     """
     if files.manifest.encrypted:
-        with opened(files, identities, pulse):
+        with opened(files, identities, pulse, "decrypting the backup"):
             pass

@@ -127,7 +127,7 @@ def _made(product: Product, folder: Path, store: Store, order: Order, recipients
     store.destination.prepare(order.id)
     # for as long as this process lives there is one key more, to try the backup with
     once = [one_time_identity()] if recipients else []
-    written = replace(_write(product, folder, order, store, [*recipients, *(i.to_public() for i in once)]), size=size)
+    written = _write(product, folder, order, store, [*recipients, *(i.to_public() for i in once)], size)
     made = Files(folder, written, store.destination.where(order.id))
     manifest = replace(try_out(product, store, made, order.verify, once), ended_at=stamp(store.clock.now()))
     manifests.write(folder, manifest, store.key)
@@ -142,19 +142,21 @@ def _require_room(product: Product, folder: Path, size: int, *, tried: bool) -> 
     require(needs)
 
 
-def _write(product: Product, folder: Path, order: Order, store: Store, recipients: Sequence[Any]) -> Manifest:
+def _write(
+    product: Product, folder: Path, order: Order, store: Store, recipients: Sequence[Any], size: int
+) -> Manifest:
     now = store.clock.now()
     with product.snapshot(folder, store.key.digests, store.pulse) as snapshot:
         with counted(snapshot, store.pulse) as counting:
             with snapshot.read(packed=not recipients) as dump:
-                stored = files.store(dump, folder / product.dump_name, recipients, store.pulse)
+                stored = files.store(dump, folder / product.dump_name, recipients, store.pulse, size)
             facts = counting.facts()
         return Manifest(
             id=order.id, run=order.run, step=order.step, environment=order.environment, state="written",
             identity=product.identity(), client_version=product.client_version(), position=snapshot.position,
             taken_at=stamp(now), ended_at="", expires=stamp(now + timedelta(seconds=order.expires)),
             reason=order.reason, recipients=order.recipients, stored=stored, facts=facts,
-            keys=order.keys,
+            keys=order.keys, size=size,
         )  # fmt: skip
 
 

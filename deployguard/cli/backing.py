@@ -19,8 +19,8 @@ from deployguard.engine.preflight import read_only_context
 from deployguard.errors import Damaged, UsageError
 from deployguard.runbook.load import LoadedRunbook
 from deployguard.secret import Secret
-from deployguard.steps.backup_create import BackupCreate, destination_of, evidence_of, shown
-from deployguard.steps.base import Progress, Target
+from deployguard.steps.backup_create import BackupCreate, destination_of, evidence_of, metered, shown
+from deployguard.steps.base import Target
 
 
 @dataclass(frozen=True)
@@ -42,10 +42,7 @@ class Desk:
 
     def store(self, there: Destination, *, make: bool = False) -> Store:
         """Where backups are, under the project's key."""
-
-        def pulse(label: str, done: int, total: int | None) -> None:
-            self.console.progress("backup", Progress(label, done, total, unit="bytes"))
-
+        pulse = metered(lambda progress: self.console.progress("backup", progress))
         return Store(there, operator_key(self.target.home.path, make=make), self.target.clock, pulse)
 
     def destinations(self) -> list[Destination]:

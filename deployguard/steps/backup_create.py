@@ -1,7 +1,7 @@
 """`backup.create`: a backup that was restored and compared before anything is changed."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import ClassVar, Literal, Self
 
@@ -18,6 +18,9 @@ from deployguard.runbook.quantities import Duration
 from deployguard.secret import Secret
 from deployguard.steps.base import JSON, Context, Outcome, Preview, Progress, Step, Target
 from deployguard.steps.encryption import keys_needed
+
+_SOON = 1.0
+"""Seconds after which a rate means something."""
 
 
 class BackupCreate(Step):
@@ -176,11 +179,20 @@ def store_of(context: Context, there: Destination, *, make: bool = False) -> Sto
 
 def pulse_of(context: Context) -> Pulse:
     """The step's safe point, as the work on a backup calls it."""
-    begun: dict[str, float] = {}
+    return metered(context.pulse)
+
+
+def metered(show: Callable[[Progress], None]) -> Pulse:
+    """A pulse that shows how far each phase is and at which rate; one that begins anew is timed anew."""
+    phases: dict[str, tuple[float, int]] = {}
 
     def pulse(label: str, done: int, total: int | None) -> None:
-        took = time.monotonic() - begun.setdefault(label, time.monotonic())
-        context.pulse(Progress(label, done, total, unit="bytes", rate=done / took if took > 1 else None))
+        now = time.monotonic()
+        begun, before = phases.get(label, (now, 0))
+        begun = now if done < before else begun
+        phases[label] = (begun, done)
+        rate = done / (now - begun) if now - begun > _SOON else None
+        show(Progress(label, done, total, unit="bytes", rate=rate))
 
     return pulse
 
