@@ -40,7 +40,7 @@ class EncryptionPlan(Check):
     def execute(self, context: Context) -> Outcome:
         """Read every row and count."""
         found, seconds, told = _read(context)
-        took = _measured(context)
+        took = _measured(context) if to_encrypt(found.columns) else None
         bad = described(found, "too wide", "unknown", "nested", *STRANGE)
         return Outcome(
             "; ".join(bad or [_summary(found, seconds, took), *told.lines()]),
@@ -101,6 +101,7 @@ def foreseen(context: Context, some: Only | None = None, took: JSON | None = Non
         return Preview("unknown", "which columns are encrypted is said by code that is not there yet")
     found, seconds, told = _read(context, some)
     values = to_encrypt(found.columns)
+    took = took if values else None
     return Preview(
         "would run" if values else "already done",
         "; ".join([_summary(found, seconds, took), *(told.lines() if values else ())]), rows=values,

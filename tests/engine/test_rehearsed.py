@@ -16,8 +16,9 @@ def tried(pristine_site, tmp_path_factory):
     site = copied(pristine_site, tmp_path_factory.mktemp("tried") / "site")
     done = site.run("deploy", "--env", "staging", "--yes", "--json", "--set", "rehearse=yes", *QUICK)
     assert done.returncode == 0, done.stdout + done.stderr
+    encrypted = steps_of(site)
     assert site.run("rollback", "--env", "staging", "--yes").returncode == 0
-    return site, {step["id"]: step["summary"] for step in json.loads(done.stdout)["steps"]}
+    return site, {step["id"]: step["summary"] for step in json.loads(done.stdout)["steps"]}, encrypted
 
 
 def steps_of(site, *arguments):
@@ -27,7 +28,7 @@ def steps_of(site, *arguments):
 
 
 def test_what_was_measured_takes_the_place_of_an_estimate_later_in_the_run(tried):
-    _, summaries = tried
+    _, summaries, _ = tried
 
     assert "values to encrypt; measured on a copy: " in summaries["dry-run"]
     assert "about" not in summaries["dry-run"].partition(";")[0]
@@ -36,7 +37,7 @@ def test_what_was_measured_takes_the_place_of_an_estimate_later_in_the_run(tried
 
 
 def test_the_next_plan_of_the_same_change_has_the_measured_times_and_growth(tried):
-    site, _ = tried
+    site, _, _ = tried
 
     planned = steps_of(site)
 
@@ -45,6 +46,13 @@ def test_the_next_plan_of_the_same_change_has_the_measured_times_and_growth(trie
         assert planned[step]["seconds"] > 0
     assert planned["encrypt"]["bytes"] > 0
     assert planned["backup"]["seconds"] is None
+
+
+def test_where_nothing_is_left_to_encrypt_nothing_measured_is_foretold(tried):
+    _, _, encrypted = tried
+
+    assert "measured" not in encrypted["dry-run"]["summary"]
+    assert (encrypted["dry-run"]["verdict"], encrypted["dry-run"]["bytes"]) == ("already done", 0)
 
 
 def test_what_another_runbook_has_measured_is_not_this_ones(tried, tmp_path):
