@@ -63,11 +63,10 @@ class Notifier:
     def _send(self) -> None:
         while (item := self._todo.get()) is not None:
             run, what, text = item
-            try:
-                sent = self._sender.notify(title=f"deployguard: {self._about}: {what}", body=text)
-            except Exception:  # noqa: BLE001 - over a hundred services, and none of them may stop a run
-                sent = False
-            if sent:
+            title = f"deployguard: {self._about}: {what}"
+            # one by one: a pool of apprise's would hold the process back at its end, as long as a service is silent
+            answers = [_sent(service, title, text) for service in self._sender]
+            if all(answers):
                 self._untold.remove((run, what))
 
     def _told(self, record: Record) -> tuple[str, str] | None:
@@ -87,6 +86,13 @@ class Notifier:
             case e.RunFinished(state=state, reason=reason) if state != "waiting":
                 return state.replace("_", " "), f"Run {run}. {reason}\nProof: deployguard report {run}"
         return None
+
+
+def _sent(service: Any, title: str, text: str) -> bool:  # noqa: ANN401 - one of apprise's
+    try:
+        return bool(service.notify(body=text, title=title))
+    except Exception:  # noqa: BLE001 - over a hundred services, and none of them may stop a run
+        return False
 
 
 def _sender(addresses: Sequence[Secret]) -> Any:  # noqa: ANN401 - an Apprise, which is imported only here

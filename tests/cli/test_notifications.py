@@ -53,7 +53,7 @@ def deploy(tmp_path):
         return subprocess.run(
             [sys.executable, "-m", "deployguard", "deploy", "--yes"],
             cwd=tmp_path, env={"PATH": os.environ["PATH"], "WEBHOOK": webhook},
-            capture_output=True, text=True, check=False,
+            capture_output=True, text=True, check=False, timeout=120,
         )  # fmt: skip
 
     return run
@@ -141,7 +141,7 @@ def test_no_secret_is_in_any_message(hook, tmp_path):
 
 def test_an_address_that_never_answers_stops_nothing_and_each_message_is_on_record(deploy, tmp_path):
     with socket.create_server(("127.0.0.1", 0), backlog=50) as silent:
-        done = deploy("exit 3", f"json://127.0.0.1:{silent.getsockname()[1]}/?rto=60")
+        done = deploy("exit 3", f"json://127.0.0.1:{silent.getsockname()[1]}/?rto=600")
 
     assert done.returncode == 1
     journal = SqliteJournal(tmp_path / ".deployguard/journal.db")
