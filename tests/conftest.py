@@ -37,6 +37,20 @@ def mariadb_server():
 
 
 @pytest.fixture(scope="session")
+def another_postgres_server():
+    server = PostgresServer()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def another_mariadb_server():
+    server = MariaServer()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
 def storage_server():
     server = StorageServer()
     yield server

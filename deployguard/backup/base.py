@@ -9,6 +9,7 @@ from typing import BinaryIO, Protocol
 from deployguard.backup.room import Need
 from deployguard.databases.base import Identity
 from deployguard.databases.server_disk import Room
+from deployguard.databases.url import DatabaseUrl
 
 COUNTING = "counting the rows"
 """Label of the phase that finds out what a database holds."""
@@ -150,7 +151,7 @@ class Copy(Protocol):
 
     @property
     def database(self) -> str:
-        """Its name, as it stands in a URL: a file's whole path, or a database on the same server."""
+        """Its name, as it stands in a URL: a file's whole path, or a database on the server."""
 
     def facts(self, key: bytes, pulse: Pulse) -> Facts:
         """What it holds."""
@@ -209,3 +210,17 @@ class Product(Protocol):
 
     def clear(self, name: str) -> None:
         """Remove the scratch database of a name, where a killed process has left it."""
+
+    def elsewhere(self, where: DatabaseUrl) -> "Product":
+        """The database, with its copies on another server: to try them there, never to take its place.
+
+        Raises:
+            Refused: that is no server of the same product.
+        """
+
+    def require_alike(self) -> None:
+        """Pass if the server that copies go to can hold an equal one. Changes nothing.
+
+        Raises:
+            Refused: it is another product, older, or lacks something that the database uses, by name.
+        """

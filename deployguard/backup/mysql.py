@@ -42,6 +42,8 @@ _HEAD = 4096
 _FENCE = f"{PREFIX}fence"
 _MARKED = f"/*M!100500 COMMENT '{MARK}' */"
 """Read as a comment of SQL by those who would not understand it."""
+_UNKNOWN = {1115, 1273}
+"""A character set, a collation."""
 _PACKET = "--max-allowed-packet=1G"
 """So that only the server's own limit counts."""
 _DUMP = (
@@ -132,7 +134,7 @@ class MysqlProduct(ServerProduct):
 
     @contextmanager
     def restored(self, dump: Source, folder: Path, name: str, pulse: Pulse) -> Iterator["MysqlCopy"]:
-        """Restore into a new database of the same server."""
+        """Restore into a new database of the server."""
         program, _ = self._program("mariadb", "mysql")
         scratch = fitting(PREFIX + name, _LONGEST)
         begin = dump.read(_HEAD)
@@ -168,12 +170,25 @@ class MysqlProduct(ServerProduct):
                 raise not_ours(scratch)
             ask(connection, _drop(scratch))
 
+    def _lacks(self) -> Iterator[str]:
+        with self.model.connection() as live, self.connection() as here:
+            theirs, mine = (int(ask(each, "SELECT @@lower_case_table_names")[0][0]) for each in (live, here))
+        if mine != theirs:
+            yield f"its lower_case_table_names is {mine}, not {theirs}"
+
     def _make(self, scratch: str) -> None:
         self._remove(scratch)
+        with self.model.connection() as live:
+            statement = _create_like(live, self.model.where.database, scratch)
         with self.connection() as connection:
             try:
-                ask(connection, f"{_create_like(connection, self.where.database, scratch)} {_MARKED}")
-            except pymysql.err.OperationalError:
+                ask(connection, f"{statement} {_MARKED}")
+            except pymysql.err.OperationalError as error:
+                if error.args[0] in _UNKNOWN:
+                    raise Refused(
+                        f"{self.where.shown} does not know the character set or collation of the database",
+                        hint="Choose a server that has the same ones: 'SHOW COLLATION'.",
+                    ) from None
                 raise Refused(
                     f"the user {self.where.user} may not make a database to restore into",
                     hint=f"Let an administrator run 'GRANT ALL ON `{PREFIX.replace('_', chr(92) + '_')}%`.* TO …'.",

@@ -19,7 +19,8 @@ from deployguard.backup import tools
 from deployguard.backup.base import Facts, Loss, Pulse, Source
 from deployguard.backup.naming import MARK, fitting, not_ours
 from deployguard.backup.postgres_facts import Connection, counters_of, facts_of, loss_between, prepare
-from deployguard.backup.postgres_place import carry_fence, create_like, swap
+from deployguard.backup.postgres_place import carry_fence, create_like, shape_of, swap
+from deployguard.backup.postgres_schema import USES
 from deployguard.backup.server import ServerProduct
 from deployguard.databases.base import PREFIX
 from deployguard.databases.postgres import Postgres as Database
@@ -96,13 +97,16 @@ class PostgresProduct(ServerProduct):
 
     @contextmanager
     def restored(self, dump: Source, folder: Path, name: str, pulse: Pulse) -> Iterator["PostgresCopy"]:
-        """Restore into a new database of the same server, in one transaction."""
+        """Restore into a new database of the server, in one transaction."""
         program, _ = self._program("pg_restore")
         scratch = fitting(PREFIX + name, _LONGEST)
         self._make(scratch)
         try:
             with self.tool(folder, scratch) as (conninfo, env):
-                argv = [program, "--exit-on-error", "--single-transaction", "--no-password", f"--dbname={conninfo}"]
+                argv = [
+                    program, "--exit-on-error", "--single-transaction", "--no-password",
+                    *(["--no-tablespaces"] if self.original else []), f"--dbname={conninfo}",
+                ]  # fmt: skip
                 tools.feed(argv, dump, folder, self.deadline, **env)
             pulse("restored a copy", 0, None)
             yield PostgresCopy(self, scratch)
@@ -113,12 +117,27 @@ class PostgresProduct(ServerProduct):
         """Drop it, whoever is connected."""
         self._remove(fitting(PREFIX + name, _LONGEST))
 
+    def _lacks(self) -> Iterator[str]:
+        with self.model.connection() as live, self.connection() as here:
+            for what, (used, known) in USES.items():
+                there = set(here.execute(known).fetchall())
+                missing = sorted(name for (name,) in set(live.execute(used).fetchall()) - there)
+                if missing:
+                    yield f"there is no {what} {', '.join(map(repr, missing))}"
+
+    def _shape(self) -> dict[str, Any]:
+        with self.model.connection() as live:
+            shape = shape_of(live, self.model.where.database)
+        # another server has disks of its own
+        return {**shape, "tablespace": "pg_default"} if self.original else shape
+
     def _make(self, scratch: str) -> None:
+        shape = self._shape()
         for _ in range(_TRIES):
             self._remove(scratch)
             with self.connection() as connection:
                 try:
-                    create_like(connection, self.where.database, scratch, MARK)
+                    create_like(connection, shape, scratch, MARK)
                 except (psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation):
                     # somebody who was killed a moment ago had asked for it, and the server has only now done it
                     continue

@@ -23,18 +23,27 @@ _FENCE = f"{PREFIX}fence"
 _PROVIDERS = {"c": "libc", "i": "icu", "b": "builtin"}
 
 
-def create_like(connection: Connection, model: str, name: str, comment: str) -> None:
-    """Make an empty database with another's owner, encoding, locale, settings and rights.
+def create_like(connection: Connection, model: dict[str, Any], name: str, comment: str) -> None:
+    """Make an empty database with another's owner, encoding and locale: a dump of one database carries none of these.
 
-    A dump of one database carries none of these.
+    Args:
+        connection: to the server that it is made on.
+        model: what `shape_of` says of the other, which may be on another server.
+        name: of the new one.
+        comment: what it says of itself.
 
     Raises:
-        Refused: the user may not make databases.
+        Refused: the user may not make databases, or this server does not know the locale.
     """
-    facts = _facts(connection, model)
     identifier = sql.Identifier(name)
     try:
-        connection.execute(sql.SQL("CREATE DATABASE {} {}").format(identifier, _options(facts)))
+        connection.execute(sql.SQL("CREATE DATABASE {} {}").format(identifier, _options(model)))
+    except (psycopg.errors.WrongObjectType, psycopg.errors.InvalidParameterValue):
+        locale = model.get("datlocale") or model.get("daticulocale") or model["datcollate"]
+        raise Refused(
+            f"{connection.info.host} cannot make a database with the locale {locale} and encoding {model['encoding']}",
+            hint="Install that locale on the server's machine and restart the server, or choose another server.",
+        ) from None
     except psycopg.errors.InsufficientPrivilege:
         raise Refused(
             f"the user {connection.info.user} may not make a database to restore into",
@@ -44,7 +53,12 @@ def create_like(connection: Connection, model: str, name: str, comment: str) -> 
     connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(identifier))
 
 
-def _facts(connection: Connection, name: str) -> dict[str, Any]:
+def shape_of(connection: Connection, name: str) -> dict[str, Any]:
+    """Owner, encoding, locale and the like of a database of the connection's server.
+
+    Raises:
+        Refused: there is no such database.
+    """
     row = connection.execute("SELECT to_jsonb(d) FROM pg_database d WHERE datname = %s", (name,)).fetchone()
     owner = connection.execute(
         "SELECT pg_get_userbyid(datdba)::text, pg_encoding_to_char(encoding)::text, spcname::text"

@@ -106,3 +106,27 @@ SIZE = f"""
 SELECT coalesce(sum(pg_table_size(c.oid)), 0) FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
 WHERE relkind = 'r' AND {_ours("pg_class", "c.oid")}
 """  # noqa: S608
+# what stands outside a database, and is named in it: what is used, and what a server knows
+USES = {
+    "user": (
+        """
+        SELECT pg_get_userbyid(r)::text FROM (
+            SELECT refobjid FROM pg_shdepend s JOIN pg_database d ON d.oid = s.dbid
+            WHERE refclassid = 'pg_authid'::regclass AND datname = current_database()
+            UNION SELECT datdba FROM pg_database WHERE datname = current_database()
+            UNION SELECT relowner FROM pg_class WHERE oid >= 16384
+            UNION SELECT nspowner FROM pg_namespace WHERE oid >= 16384
+            UNION SELECT proowner FROM pg_proc WHERE oid >= 16384
+        ) x(r)
+        """,
+        "SELECT rolname::text FROM pg_roles",
+    ),
+    "extension": ("SELECT extname::text FROM pg_extension", "SELECT name::text FROM pg_available_extensions"),
+    "collation": (
+        """
+        SELECT collname::text FROM pg_attribute JOIN pg_collation c ON c.oid = attcollation
+        WHERE attrelid >= 16384 AND collnamespace = 'pg_catalog'::regnamespace
+        """,
+        "SELECT collname::text FROM pg_collation",
+    ),
+}

@@ -1,6 +1,5 @@
 """Put a backup in the database's place: never before a copy of it has been restored beside, and compared."""
 
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from deployguard.backup.durable import PARTIAL, scratch
 from deployguard.backup.find import Backup
 from deployguard.backup.layers import Identity
 from deployguard.backup.manifest import Manifest
+from deployguard.backup.release import is_older
 from deployguard.backup.room import Need, require
 from deployguard.backup.take import Store
 from deployguard.databases.base import Identity as DatabaseIdentity
@@ -89,18 +89,11 @@ def _fits(product: Product, backup: Backup) -> None:
             f"the backup {backup.where} is of a {theirs.engine} database, and the target is {mine.engine}",
             hint="Choose the backup of this environment: 'deployguard backup list'.",
         )
-    if _release(mine) < _release(theirs):
+    if is_older(mine, theirs):
         raise Refused(
             f"the backup {backup.where} is of {theirs.engine} {theirs.version}, and the server is {mine.version}",
             hint="A dump does not go back to an older server: restore it on one that is at least as new.",
         )
-
-
-def _release(identity: DatabaseIdentity) -> tuple[int, ...]:
-    """The part of a version that dumps depend on; a SQLite file is the same in all of them."""
-    parts = {"sqlite": 0, "postgresql": 1}.get(identity.engine, 2)
-    numbers = re.match(r"[\d.]*", identity.version)
-    return tuple(int(n) for n in (numbers[0] if numbers else "").split(".") if n)[:parts]
 
 
 @dataclass(frozen=True)

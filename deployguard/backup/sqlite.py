@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import BinaryIO, ClassVar
 from urllib.parse import quote
 
-from deployguard.backup.base import Facts, Loss, Pulse, Source, Table
+from deployguard.backup.base import Facts, Loss, Product, Pulse, Source, Table
 from deployguard.backup.durable import PARTIAL, create, explained, sync_folder, to_disk
 from deployguard.backup.room import Need
 from deployguard.backup.sqlite_facts import facts_of, loss_between
 from deployguard.databases.base import PREFIX, Identity
 from deployguard.databases.server_disk import Room, room_in
 from deployguard.databases.sqlite import Sqlite as Database
+from deployguard.databases.url import DatabaseUrl
 from deployguard.errors import DeployguardError, Refused, StepFailed
 
 _FENCE = f"{PREFIX}fence"
@@ -97,6 +98,16 @@ class SqliteProduct:
 
     def clear(self, name: str) -> None:
         """Nothing: a copy is a file of the folder that is worked in, and goes with it."""
+
+    def elsewhere(self, where: DatabaseUrl) -> Product:
+        """Nowhere: there is no server."""
+        raise Refused(
+            f"{where.shown} is no place for a copy of {self.path}: SQLite has no server",
+            hint="Leave scratch_in: out: the copy lies where the backup is made; to: may name another disk's folder.",
+        )
+
+    def require_alike(self) -> None:
+        """A file is the same everywhere."""
 
 
 @dataclass(frozen=True)

@@ -60,15 +60,21 @@ class Order:
     """Fingerprints of the field-encryption keys that the tokens need; None where nobody knows."""
 
 
-def take(product: Product, store: Store, order: Order) -> Backup:
+def take(product: Product, store: Store, order: Order, trial: Product | None = None) -> Backup:
     """Take a backup.
+
+    Args:
+        product: the database.
+        store: where the backup goes.
+        order: what is wanted.
+        trial: the database with its copies elsewhere, to try the backup there; by default on its own server.
 
     Nothing has the backup's name before everything is on the disk; a crash leaves a folder
     that ends in `.partial`, which the next try removes. Where it was finished and only not
     published, the next try publishes it.
 
     Raises:
-        Refused: a backup of this name is there, or no room for one; nothing was written.
+        Refused: a backup of this name is there, or no room for one, or it cannot be tried there; nothing was written.
         StepFailed: it could not be written, or is not what the database holds.
     """
     there = store.destination
@@ -78,18 +84,20 @@ def take(product: Product, store: Store, order: Order) -> Backup:
             hint="It is never overwritten; take one by another name.",
         )
     recipients = parse_recipients(order.recipients) if order.recipients else []
+    trial = trial or product
+    trial.require_alike()
     private_folder(there.staging)
     with _draft(there.staging, order.id) as folder:
-        manifest = _finished(folder, store, order) or _made(product, folder, store, order, recipients)
+        manifest = _finished(folder, store, order) or _made(product, trial, folder, store, order, recipients)
         there.publish(folder, manifest, store.pulse)
     return read_backup(there, order.id, store.key)
 
 
-def forget(product: Product, staging: Path, id_: str) -> None:
+def forget(trial: Product, staging: Path, id_: str) -> None:
     """Remove what a try that was killed has left: its scratch database and its draft, unless that is finished."""
     private_folder(staging)
     with _draft(staging, id_):
-        product.clear(_scratch(id_))
+        trial.clear(_scratch(id_))
 
 
 def _scratch(id_: str) -> str:
@@ -120,25 +128,27 @@ def _finished(folder: Path, store: Store, order: Order) -> Manifest | None:
     return manifest
 
 
-def _made(product: Product, folder: Path, store: Store, order: Order, recipients: Sequence[Any]) -> Manifest:
+def _made(
+    product: Product, trial: Product, folder: Path, store: Store, order: Order, recipients: Sequence[Any]
+) -> Manifest:
     empty(folder)
     size = product.size()
-    _require_room(product, folder, size, tried=order.verify == "restore")
+    _require_room(product, trial if order.verify == "restore" else None, folder, size)
     store.destination.prepare(order.id)
     # for as long as this process lives there is one key more, to try the backup with
     once = [one_time_identity()] if recipients else []
     written = _write(product, folder, order, store, [*recipients, *(i.to_public() for i in once)], size)
     made = Files(folder, written, store.destination.where(order.id))
-    manifest = replace(try_out(product, store, made, order.verify, once), ended_at=stamp(store.clock.now()))
+    manifest = replace(try_out(trial, store, made, order.verify, once), ended_at=stamp(store.clock.now()))
     manifests.write(folder, manifest, store.key)
     return manifest
 
 
-def _require_room(product: Product, folder: Path, size: int, *, tried: bool) -> None:
+def _require_room(product: Product, trial: Product | None, folder: Path, size: int) -> None:
     # how far it will compress nobody knows before
     needs = [Need(room_in(folder), size, "the backup")]
-    if tried or product.snapshot_is_copy:
-        needs.append(Need(product.room(folder), size, "a copy of the database"))
+    if trial or product.snapshot_is_copy:
+        needs.append(Need((trial or product).room(folder), size, "a copy of the database"))
     require(needs)
 
 
@@ -160,7 +170,7 @@ def _write(
         )  # fmt: skip
 
 
-def try_out(product: Product, store: Store, made: Files, how: Trial, identities: Sequence[Identity]) -> Manifest:
+def try_out(trial: Product, store: Store, made: Files, how: Trial, identities: Sequence[Identity]) -> Manifest:
     """Find out how good a backup is; the manifest with the state it reached.
 
     Raises:
@@ -176,7 +186,7 @@ def try_out(product: Product, store: Store, made: Files, how: Trial, identities:
         return replace(manifest, state="readable")
     with (
         files.opened(made, identities, store.pulse) as dump,
-        product.restored(dump, made.folder, _scratch(manifest.id), store.pulse) as copy,
+        trial.restored(dump, made.folder, _scratch(manifest.id), store.pulse) as copy,
     ):
         differences = manifest.facts.differences(copy.facts(store.key.digests, store.pulse))
     if differences:

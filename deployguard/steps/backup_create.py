@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import ClassVar, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
@@ -13,6 +14,7 @@ from deployguard.backup.find import Backup, read_backup
 from deployguard.backup.products import product
 from deployguard.backup.seal import operator_key
 from deployguard.backup.take import Order, Store, Trial, forget, take
+from deployguard.databases.url import parse_url
 from deployguard.errors import Damaged, Refused, StepFailed
 from deployguard.runbook.quantities import Duration
 from deployguard.secret import Secret
@@ -54,6 +56,9 @@ class BackupCreate(Step):
     deployguard's own folder. Credentials, region and endpoint are found as AWS's tools find them, `env:` first."""
     object_lock: Literal["", "governance", "compliance"] = ""
     """In S3: the mode in which a backup is locked until it expires, so that nobody can remove or replace it."""
+    scratch_in: str = ""
+    """Another server to restore the scratch copy on, of the same product and at least as new: a URL without a password,
+    or the name of the declared secret that holds one. By default the database's own server."""
     deadline: Duration = Field(600.0, gt=0)
     """How long holding the database still may take."""
 
@@ -70,6 +75,10 @@ class BackupCreate(Step):
             raise ValueError(f"to: backups cannot be kept at {scheme}://; name a folder or s3://bucket/prefix")
         if self.object_lock and scheme != "s3":
             raise ValueError("object_lock: needs to: s3://bucket/prefix; a folder locks nothing")
+        if self.scratch_in and self.verify != "restore":
+            raise ValueError(f"scratch_in: is where a backup is restored, and verify: {self.verify} restores none")
+        if "://" in self.scratch_in and ((url := urlsplit(self.scratch_in)).password or "password" in url.query):
+            raise ValueError("scratch_in: holds a password; keep the URL in a secret, and name that")
         return self
 
     def preview(self, context: Context) -> Preview:
@@ -79,6 +88,7 @@ class BackupCreate(Step):
             size = database.size()
         finally:
             database.close()
+        self._trial(context.target).require_alike()
         return Preview(summary=f"back up {size / 2**20:.1f} MiB, verify: {self.verify}", bytes=size)
 
     def capture(self, context: Context) -> JSON:
@@ -99,6 +109,7 @@ class BackupCreate(Step):
             product_of(context.target, self.deadline),
             store_of(context, self.destination(context.target, context.env), make=True),
             self.order(self._name(context), context.target, run=context.run, step=context.step),
+            self._trial(context.target),
         )
         return Outcome(
             _summary(backup),
@@ -111,7 +122,7 @@ class BackupCreate(Step):
         name, there = self._name(context), self.destination(context.target, context.env)
         if name in there.names():
             return Outcome("the backup is finished, and stays")
-        forget(product_of(context.target, self.deadline), there.staging, name)
+        forget(self._trial(context.target), there.staging, name)
         return Outcome("what the unfinished backup has left is removed")
 
     def backs_up(self) -> bool:
@@ -128,6 +139,11 @@ class BackupCreate(Step):
     def destination(self, target: Target, env: Mapping[str, str | Secret]) -> Destination:
         """Where the backups are kept."""
         return destination_of(self.to, target, env, lock=self.object_lock)
+
+    def _trial(self, target: Target) -> Product:
+        """The database, with its copies where they are tried."""
+        own, named = product_of(target, self.deadline), self.scratch_in
+        return own.elsewhere(parse_url(named if "://" in named else target.secrets.get(named))) if named else own
 
     def _name(self, context: Context) -> str:
         return f"{context.run}-{context.step}"

@@ -9,6 +9,7 @@ import pytest
 from pydantic import ValidationError
 from typer.testing import CliRunner
 
+from deployguard.backup.naming import MARK
 from deployguard.cli.backup import app
 from deployguard.clock import SystemClock
 from deployguard.errors import ConnectionLost, Damaged, Refused, StepFailed, UsageError
@@ -362,8 +363,76 @@ def test_a_step_whose_storage_does_not_answer_cannot_tell_whether_it_is_done(con
         ({"to": "gs://bucket/x"}, "gs://"),
         ({"to": "backups", "object_lock": "governance"}, "object_lock"),
         ({"object_lock": "compliance"}, "object_lock"),
+        ({"scratch_in": "postgresql://h/x", "verify": "read"}, "verify: read restores none"),
+        ({"scratch_in": "postgresql://me:sw0rdfish@h/x"}, "keep the URL in a secret"),
+        ({"scratch_in": "postgresql://me@h/x?password=sw0rdfish"}, "keep the URL in a secret"),
     ],
 )
-def test_where_backups_cannot_be_kept_is_said_when_the_runbook_is_read(given, said):
+def test_where_backups_cannot_be_kept_or_tried_is_said_when_the_runbook_is_read(given, said):
     with pytest.raises(ValidationError, match=said):
         BackupCreate.model_validate({"plain_reason": "a test", **given})
+
+
+@pytest.fixture
+def tried_elsewhere(project, postgres, postgres_server, another_postgres_server, monkeypatch):
+    """The runbook's database is on one server, and its backup is tried on another that wants a password."""
+    postgres.run("CREATE TABLE person (id int PRIMARY KEY, name text)")
+    postgres.run("INSERT INTO person VALUES (1, 'Ann'), (2, 'Bob')")
+    another_postgres_server.run("CREATE ROLE trying SUPERUSER LOGIN PASSWORD 'sw0rdfish!'")
+    url = another_postgres_server.url("postgres").replace("postgres@", "trying:sw0rdfish%21@")
+    monkeypatch.setenv("PATH", f"{postgres_server.programs}:{os.environ['PATH']}")
+    monkeypatch.setenv("SCRATCH_URL", url)
+    runbook = project / "runbook.yaml"
+    text = runbook.read_text().replace("sqlite:///shop.db", postgres.url)
+    text = text.replace("{ plain_reason:", "{ scratch_in: scratch, plain_reason:")
+    runbook.write_text(
+        text.replace("environments:", "secrets: { scratch: { from: env, name: SCRATCH_URL } }\nenvironments:")
+    )
+    yield another_postgres_server
+    another_postgres_server.run("DROP ROLE trying")
+
+
+def test_a_secret_names_the_server_that_it_is_tried_on_and_stays_one(deployguard, tried_elsewhere, project):
+    taken = deployguard("create", "--env", "production")
+
+    assert (taken["state"], taken["rows"]) == ("restored", {"person": 2})
+    written = b"".join(path.read_bytes() for path in project.rglob("*") if path.is_file())
+    assert b"sw0rdfish" not in written + json.dumps(taken).encode()
+
+
+def test_what_is_not_there_is_said_before_the_run_and_nothing_is_written(
+    context, tried_elsewhere, postgres, another_postgres_server, project
+):
+    postgres.run("CREATE ROLE reader; GRANT SELECT ON person TO reader")
+    step = BackupCreate(plain_reason="a test", scratch_in=another_postgres_server.url("postgres"))
+
+    for look in (step.preview, step.execute):
+        with pytest.raises(Refused, match="there is no user 'reader'"):
+            look(context(url=postgres.url))
+
+    assert not list((project / ".deployguard/backups").glob("*"))
+    postgres.run("DROP OWNED BY reader; DROP ROLE reader")
+
+
+def test_a_killed_trial_on_another_server_is_tidied_up_by_the_rollback(
+    context, tried_elsewhere, postgres, another_postgres_server
+):
+    scratch = '"deployguard_scratch-run1-backup"'
+    another_postgres_server.run(f"CREATE DATABASE {scratch}")
+    another_postgres_server.run(f"COMMENT ON DATABASE {scratch} IS '{MARK}'")
+    step = BackupCreate(plain_reason="a test", scratch_in=another_postgres_server.url("postgres"))
+
+    step.compensate(context(url=postgres.url))
+
+    with another_postgres_server.connect() as connection:
+        left = connection.execute("SELECT datname FROM pg_database WHERE datname LIKE 'deployguard%'").fetchall()
+    assert left == []
+
+
+def test_a_server_that_nobody_declared_and_one_for_a_file_are_refused(context):
+    with pytest.raises(Refused, match="secret scratch is not declared"):
+        BackupCreate(plain_reason="a test", scratch_in="scratch").execute(context())
+    with pytest.raises(Refused, match="SQLite has no server") as caught:
+        BackupCreate(plain_reason="a test", scratch_in="sqlite:///elsewhere.db").execute(context())
+
+    assert "to: may name" in caught.value.hint
