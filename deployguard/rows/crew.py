@@ -14,7 +14,7 @@ import signal
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from multiprocessing.synchronize import Semaphore
@@ -239,13 +239,21 @@ def _sit_down(
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
-    os.nice(_NICE)
+    _behind_others()
     # rows hold no cycles: looking for some in each batch took a fifteenth of the time
     gc.freeze()
     gc.set_threshold(_UNLOOKED)
     secrets = tuple(Secret(key, name="key") for key in keys)
     place = Place(Secret(url, name="database URL"), Path(base), secrets, read_only, Beside.heard(beside))
     _me.append(_Worker(place, turn))
+
+
+def _behind_others() -> None:
+    os.nice(_NICE)
+    # some kernels weigh sessions against each other, whatever is nice within them: sched(7), "The autogroup feature"
+    with suppress(OSError):
+        os.setsid()
+        Path("/proc/self/autogroup").write_text(str(_NICE), "ascii")
 
 
 def _at_my_desk(work: Work[State], state: State, seconds: float) -> Slice[State]:
