@@ -14,7 +14,7 @@ from deployguard.backup.find import Backup, read_backup
 from deployguard.backup.products import product
 from deployguard.backup.seal import operator_key
 from deployguard.backup.take import Order, Store, Trial, forget, take
-from deployguard.databases.url import parse_url
+from deployguard.databases.url import DatabaseUrl, parse_url
 from deployguard.errors import Damaged, Refused, StepFailed
 from deployguard.runbook.quantities import Duration
 from deployguard.secret import Secret
@@ -111,9 +111,11 @@ class BackupCreate(Step):
             self.order(self._name(context), context.target, run=context.run, step=context.step),
             self._trial(context.target),
         )
+        there = self._elsewhere(context.target)
+        tried_on = {"tried_on": there.shown} if there else {}
         return Outcome(
-            _summary(backup),
-            evidence=evidence_of(backup, context.target.project),
+            ", on ".join([_summary(backup), *tried_on.values()]),
+            evidence={**evidence_of(backup, context.target.project), **tried_on},
             outputs=_outputs(backup, context.target.project),
         )
 
@@ -142,8 +144,13 @@ class BackupCreate(Step):
 
     def _trial(self, target: Target) -> Product:
         """The database, with its copies where they are tried."""
-        own, named = product_of(target, self.deadline), self.scratch_in
-        return own.elsewhere(parse_url(named if "://" in named else target.secrets.get(named))) if named else own
+        own, there = product_of(target, self.deadline), self._elsewhere(target)
+        return own.elsewhere(there) if there else own
+
+    def _elsewhere(self, target: Target) -> DatabaseUrl | None:
+        """Where its copies are tried, unless that is its own server."""
+        named = self.scratch_in
+        return parse_url(named if "://" in named else target.secrets.get(named)) if named else None
 
     def _name(self, context: Context) -> str:
         return f"{context.run}-{context.step}"

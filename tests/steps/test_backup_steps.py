@@ -400,6 +400,15 @@ def test_a_secret_names_the_server_that_it_is_tried_on_and_stays_one(deployguard
     assert b"sw0rdfish" not in written + json.dumps(taken).encode()
 
 
+def test_the_report_says_where_it_was_tried(context, tried_elsewhere, postgres, another_postgres_server):
+    step = BackupCreate(plain_reason="a test", scratch_in=another_postgres_server.url("postgres"))
+
+    done = step.execute(context(url=postgres.url))
+
+    assert f"restored once and compared, on {done.evidence['tried_on']}" in done.summary
+    assert str(another_postgres_server.port) in done.evidence["tried_on"]
+
+
 def test_what_is_not_there_is_said_before_the_run_and_nothing_is_written(
     context, tried_elsewhere, postgres, another_postgres_server, project
 ):
