@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from itertools import groupby
 
-from deployguard.engine.plan import LATE, Plan, PlannedStep
+from deployguard.engine.plan import Plan, PlannedStep
 from deployguard.engine.target import database_of
 from deployguard.errors import Refused
 from deployguard.journal.state import RunState
 from deployguard.runbook.backed import WHAT_TO_DO, reason_in
-from deployguard.runbook.expressions import ExpressionError, names_in, render
+from deployguard.runbook.expressions import ExpressionError
 from deployguard.steps.base import Outcome, Target
 
 
@@ -65,10 +65,7 @@ def _above(plan: Plan, target: Target, planned: PlannedStep) -> list[PlannedStep
 
 def runs(plan: Plan, planned: PlannedStep) -> bool:
     """Whether it would be run, as far as that is known before a run."""
-    text = planned.condition
-    if not planned.selected or text is None or any(name[0] in LATE for name in names_in(text)):
-        return planned.selected
     try:
-        return bool(render(text, {**plan.names, "matrix": planned.matrix}))
+        return planned.selected and planned.holds(plan.names) is not False
     except ExpressionError:
         return True  # the step itself says what is wrong with it

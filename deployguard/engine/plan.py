@@ -16,7 +16,7 @@ from deployguard.runbook.spec import Compensation, Environment, StepSpec
 from deployguard.steps.base import Step
 
 Kinds = Mapping[str, type[Step]]
-LATE = frozenset({"steps", "run"})
+_LATE = frozenset({"steps", "run"})
 """Names that have a value only while a run is under way."""
 
 
@@ -86,14 +86,23 @@ class PlannedStep:
         text = self.spec.condition
         return text if text is None or "${{" in text else "${{ " + text + " }}"
 
+    def holds(self, names: Mapping[str, Any]) -> bool | None:
+        """Whether its `if:` holds, by what is known before a run; None where only an earlier step's output will tell.
+
+        Raises:
+            ExpressionError: its `if:` has no value.
+        """
+        if self.condition is None:
+            return True
+        return None if _is_late(self.condition) else bool(render(self.condition, {**names, "matrix": self.matrix}))
+
     def pages(self, names: Mapping[str, Any]) -> list[str]:
         """Addresses of the pages that it asks, as far as it is known that it will.
 
         Raises:
             ExpressionError: its `if:` has no value.
         """
-        known = self.condition is not None and not _is_late(self.condition)
-        if known and not render(self.condition, {**names, "matrix": self.matrix}):
+        if self.holds(names) is False:
             return []
         return [page for page in _named(self.values, self.kind.pages) if page and not _is_late(page)]
 
@@ -367,7 +376,7 @@ def _is_late(value: object) -> bool:
         return any(_is_late(v) for v in value.values())
     if isinstance(value, list):
         return any(_is_late(v) for v in value)
-    return has_expression(value) and any(name[0] in LATE for name in names_in(str(value)))
+    return has_expression(value) and any(name[0] in _LATE for name in names_in(str(value)))
 
 
 def _missing_hint(message: str) -> str:

@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from deployguard.engine.backed import backed
-from deployguard.engine.plan import LATE, Plan, PlannedStep
+from deployguard.engine.plan import Plan, PlannedStep
 from deployguard.engine.preflight import read_only_context
 from deployguard.engine.rehearsed import Measured, measured_before, of_item
 from deployguard.errors import DeployguardError
-from deployguard.runbook.expressions import ExpressionError, names_in, render
+from deployguard.runbook.expressions import ExpressionError
 from deployguard.steps.base import Preview, Target, told
 
 if TYPE_CHECKING:
@@ -48,14 +48,14 @@ def preview_steps(plan: Plan, target: Target, runs: "Iterable[RunState]" = ()) -
 def _preview(planned: PlannedStep, plan: Plan, target: Target, measured: Mapping[str, Measured]) -> Preview:
     if not planned.selected:
         return Preview("not selected")
-    if planned.condition is not None:
-        if any(name[0] in LATE for name in names_in(planned.condition)):
-            return Preview("unknown", "its condition depends on the output of an earlier step")
-        try:
-            if not render(planned.condition, {**plan.names, "matrix": planned.matrix}):
-                return Preview("condition false", planned.spec.condition or "")
-        except ExpressionError as error:
-            return Preview("unknown", str(error))
+    try:
+        holds = planned.holds(plan.names)
+    except ExpressionError as error:
+        return Preview("unknown", str(error))
+    if holds is None:
+        return Preview("unknown", "its condition depends on the output of an earlier step")
+    if not holds:
+        return Preview("condition false", planned.spec.condition or "")
     if planned.is_late():
         return Preview("unknown", "depends on the output of an earlier step")
     try:
