@@ -8,6 +8,11 @@ Value = TypeVar("Value", bytes, str)
 
 def portions(values: Sequence[Value], size: int, most: int | None = None) -> Iterator[Sequence[Value]]:
     """All values in order, in parts that end where they reach `size` (their lengths' sum) or `most` values."""
+    if sum(map(len, values)) < size and (most is None or len(values) <= most):
+        # nearly every list, at a fraction of the time
+        if values:
+            yield values
+        return
     start = held = 0
     for end, value in enumerate(values, 1):
         held += len(value)
