@@ -5,7 +5,7 @@ Sources: mariadb.com/kb: mariadb-dump, start-transaction, lock-tables, rename-ta
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -211,7 +211,7 @@ class MysqlSnapshot:
         """What our own snapshot of the same moment holds."""
         where = self._product.where
         with explaining(where.shown):
-            return replace(facts_of(self._counting, where.database, self._key, pulse), counters=self._counters)
+            return facts_of(self._counting, where.database, self._key, pulse, self._counters)
 
     def give_up(self) -> None:
         """Have the server end the query that is under way."""

@@ -64,9 +64,15 @@ def columns_of(connection: Any, schema: str, table: str) -> dict[str, str]:  # n
     return {bytes(c).decode(): bytes(t).decode().lower() for c, t in ask(connection, query, (schema, table))}
 
 
-def facts_of(connection: Any, schema: str, key: bytes, pulse: Pulse) -> Facts:  # noqa: ANN401
-    """What the connection's transaction sees of a database."""
-    counters = counters_of(connection, schema)
+def facts_of(
+    connection: Any,  # noqa: ANN401
+    schema: str,
+    key: bytes,
+    pulse: Pulse,
+    counters: dict[str, int] | None = None,
+) -> Facts:
+    """What the connection's transaction sees; its sequences stand where they do now, unless that is given."""
+    counters = counters_of(connection, schema) if counters is None else counters
     declared = besides(connection, schema)
     tables = {}
     for kind in ("BASE TABLE", "SEQUENCE"):

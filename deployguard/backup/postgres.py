@@ -6,7 +6,7 @@ Synchronization Functions", sql-alterdatabase.
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -179,7 +179,7 @@ class PostgresSnapshot:
     def facts(self, pulse: Pulse) -> Facts:
         """What it holds, in the transaction that the snapshot was exported from."""
         with explaining(self._product.where.shown):
-            return replace(facts_of(self._connection, self._key, pulse), counters=self._counters)
+            return facts_of(self._connection, self._key, pulse, self._counters)
 
     def give_up(self) -> None:
         """Have the server end the query that is under way."""

@@ -36,9 +36,9 @@ def prepare(connection: Connection) -> None:
     connection.execute(f"{_FORMS}; SET row_security = off; SET search_path = pg_catalog; SET statement_timeout = 0")
 
 
-def facts_of(connection: Connection, key: bytes, pulse: Pulse) -> Facts:
-    """What the connection's transaction sees."""
-    counters = counters_of(connection)
+def facts_of(connection: Connection, key: bytes, pulse: Pulse, counters: dict[str, int] | None = None) -> Facts:
+    """What the connection's transaction sees; its sequences stand where they do now, unless that is given."""
+    counters = counters_of(connection) if counters is None else counters
     lines = sorted("\t".join(map(str, row)) for row in connection.execute(SCHEMA))
     tables, (total,) = {}, connection.execute(SIZE).fetchone() or (0,)
     tally = Tally(COUNTING, int(total), pulse)

@@ -2,7 +2,6 @@
 
 import os
 import random
-import threading
 import time
 from dataclasses import replace
 from io import BytesIO
@@ -10,7 +9,7 @@ from io import BytesIO
 import pymysql
 import pytest
 from damages import restored_and_nothing_else_changed
-from sites import at, killed
+from sites import at, beside, killed
 
 from deployguard.backup.base import Loss
 from deployguard.backup.mysql_stream import ForCopy, Resumed
@@ -168,20 +167,15 @@ def test_a_copy_that_lacks_one_thing_is_told_from_the_original(product, store, f
 def test_beside_a_writer_who_takes_numbers_from_a_sequence_it_is_restored_and_equal(
     product, store, site, mariadb_server
 ):
-    stop, done = threading.Event(), []
+    done = []
 
-    def write():
+    def write(stop):
         with mariadb_server.connect(name_of(site)) as connection, connection.cursor() as cursor:
             while not stop.is_set():
                 done.append(cursor.execute("DO nextval(ticket)"))
 
-    writer = threading.Thread(target=write)
-    writer.start()
-    try:
+    with beside(write):
         states = [take(product, store, replace(ORDER, id=f"b{n}")).manifest.state for n in range(3)]
-    finally:
-        stop.set()
-        writer.join()
 
     assert states == ["restored"] * 3
     assert done
@@ -200,9 +194,7 @@ def test_a_value_that_no_statement_can_carry_is_refused_with_what_to_do(product,
 
 
 def test_beside_a_live_writer_it_shows_one_moment(product, store, site, mariadb_server):
-    stop = threading.Event()
-
-    def write():
+    def write(stop):
         with pymysql.connect(
             host="127.0.0.1", port=mariadb_server.port, user="root", database=name_of(site)
         ) as connection, connection.cursor() as cursor:  # fmt: skip
@@ -213,13 +205,8 @@ def test_beside_a_live_writer_it_shows_one_moment(product, store, site, mariadb_
                 cursor.execute("INSERT INTO debit VALUES (%s)", (n,))
                 connection.commit()
 
-    writer = threading.Thread(target=write)
-    writer.start()
-    try:
+    with beside(write):
         taken = [take(product, store, replace(ORDER, id=f"b{n}")).manifest.rows for n in range(2)]
-    finally:
-        stop.set()
-        writer.join()
 
     assert all(rows["credit"] == rows["debit"] for rows in taken)
     assert taken[-1]["credit"] > taken[0]["credit"]

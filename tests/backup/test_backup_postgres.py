@@ -2,14 +2,13 @@
 
 import os
 import random
-import threading
 import time
 from dataclasses import replace
 
 import psycopg
 import pytest
 from damages import restored_and_nothing_else_changed
-from sites import at, killed
+from sites import at, beside, killed
 
 from deployguard.backup.base import Loss
 from deployguard.backup.naming import fitting
@@ -163,20 +162,15 @@ def test_beside_a_writer_who_takes_numbers_from_a_sequence_it_is_restored_and_eq
     product, store, site, postgres_server
 ):
     """Sequences obey no transaction: the dump has a later number than the snapshot that it is of."""
-    stop, done = threading.Event(), []
+    done = []
 
-    def write():
+    def write(stop):
         with postgres_server.connect(name_of(site)) as connection:
             while not stop.is_set():
                 done.append(connection.execute("INSERT INTO person (name) VALUES ('new') RETURNING id").fetchone())
 
-    writer = threading.Thread(target=write)
-    writer.start()
-    try:
+    with beside(write):
         states = [take(product, store, replace(ORDER, id=f"b{n}")).manifest.state for n in range(3)]
-    finally:
-        stop.set()
-        writer.join()
 
     assert states == ["restored"] * 3
     assert done
@@ -197,9 +191,7 @@ def test_encrypted_it_holds_nothing_that_can_be_read_and_restores(product, store
 
 
 def test_beside_a_live_writer_it_shows_one_moment(product, store, site, postgres_server):
-    stop = threading.Event()
-
-    def write():
+    def write(stop):
         with postgres_server.connect(name_of(site)) as connection:
             n = 0
             while not stop.is_set():
@@ -208,13 +200,8 @@ def test_beside_a_live_writer_it_shows_one_moment(product, store, site, postgres
                     connection.execute("INSERT INTO credit VALUES (%s)", (n,))
                     connection.execute("INSERT INTO debit VALUES (%s)", (n,))
 
-    writer = threading.Thread(target=write)
-    writer.start()
-    try:
+    with beside(write):
         rows = take(product, store, ORDER).manifest.rows
-    finally:
-        stop.set()
-        writer.join()
 
     assert rows["credit"] == rows["debit"]
     assert site.run("SELECT count(*) FROM credit")[0][0] > rows["credit"]
