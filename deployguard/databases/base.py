@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
@@ -185,7 +186,7 @@ def within(more: Callable[[], Sequence[Row]]) -> list[Row]:
     size = 0
     while size <= PAGE_BYTES and (portion := more()):
         rows += portion
-        size += sum(len(value) for row in portion for value in row.values if value is not None)
+        size += sum(map(len, filter(None, chain.from_iterable(row.values for row in portion))))
     return rows
 
 

@@ -29,6 +29,7 @@ class PostgresBatch:
         self, connection: psycopg.Connection[tuple[Any, ...]], types: Callable[[RowTable], list[KeyType]]
     ) -> None:
         self._connection, self._types = connection, types
+        self._filled = set[str]()
 
     def swap(self, table: RowTable, changes: Sequence[Change]) -> list[Key]:
         """Write each change whose old values are still there, compared byte by byte."""
@@ -42,13 +43,14 @@ class PostgresBatch:
         refuse_unstorable(table, group, nul=False)
         temporary = _temporary(table, types, columns)
         self._execute(_create(table, types, columns))
+        if temporary in self._filled:
+            # by another group of this transaction; its end empties them all, at a fraction of this
+            self._execute(f"TRUNCATE {temporary}")
+        self._filled.add(temporary)
         with self._connection.cursor().copy(_sql(f"COPY {temporary} FROM STDIN (FORMAT BINARY)")) as copy:
             copy.write(_binary(types, group))
         written = self._execute(_update(table, columns, types)).rowcount
-        lost = self._execute(_not_written(table, columns, types)).fetchall() if written != len(group) else []
-        # the next group, or the next batch of this transaction, starts empty
-        self._execute(f"TRUNCATE {temporary}")
-        return lost
+        return self._execute(_not_written(table, columns, types)).fetchall() if written != len(group) else []
 
     def _execute(self, query: str) -> psycopg.Cursor[tuple[Any, ...]]:
         return self._connection.execute(_sql(query), ())
@@ -95,7 +97,8 @@ def _create(table: RowTable, types: Sequence[KeyType], columns: tuple[int, ...])
         f"o{i} bytea, n{i} bytea" if c in table.binary else f'o{i} text COLLATE "C", n{i} text'
         for i, c in enumerate(columns)
     ]
-    return f"CREATE TEMPORARY TABLE IF NOT EXISTS {_temporary(table, types, columns)[8:]} ({', '.join(keys + values)})"
+    temporary = _temporary(table, types, columns).removeprefix("pg_temp.")
+    return f"CREATE TEMPORARY TABLE IF NOT EXISTS {temporary} ({', '.join(keys + values)}) ON COMMIT DELETE ROWS"
 
 
 def _same_key(table: RowTable, types: Sequence[KeyType]) -> str:
@@ -153,4 +156,7 @@ def _integers(column: Sequence[Value]) -> tuple[list[bytes]]:
 
 
 def _texts(column: Sequence[bytes]) -> tuple[list[bytes], Sequence[bytes]]:
-    return [*map(_LENGTH.pack, map(len, column))], column
+    lengths = [*map(len, column)]
+    # there are few different ones
+    packed = {length: _LENGTH.pack(length) for length in {*lengths}}
+    return [*map(packed.__getitem__, lengths)], column

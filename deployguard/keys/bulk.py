@@ -1,15 +1,14 @@
 """Many Fernet tokens at a time, byte for byte what `cryptography.fernet` makes and reads.
 
 The wall of row work is not the cipher but starting it: two objects, two contexts and a
-keyed hash for each value. Here one AES-CBC pass runs over many values and the states of
-HMAC are copied; base64 is written and read as one text. docs/decisions/0004-bulk-fernet.md
+keyed hash for each value. Here one AES-CBC pass runs over many values and the state of
+HMAC is copied; base64 is written and read as one text. docs/decisions/0004-bulk-fernet.md
 argues that the tokens are as strong; tests/keys/test_bulk.py holds them against the library.
 
 Sources: github.com/fernet/spec; NIST SP 800-38A, 6.2 and appendix C (CBC, unpredictable IVs);
 RFC 2104 (HMAC); RFC 5652, 6.3 (padding).
 """
 
-import hashlib
 import os
 from base64 import urlsafe_b64decode
 from binascii import Error, a2b_base64, b2a_base64
@@ -21,13 +20,14 @@ from struct import iter_unpack
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import CBC
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.hmac import HMAC
 
 from deployguard.keys.tokens import AT_ONCE, EQUALS, PLAIN, ZEROS, alike
 from deployguard.portions import portions
 from deployguard.secret import Secret
 
 _BLOCK = 16
-_HASH_BLOCK = 64
 _MAC = 32
 _HEAD = 1 + 8
 _VERSION = b"\x80"
@@ -48,9 +48,7 @@ class BulkFernet:
     def __init__(self, key: Secret) -> None:
         raw = urlsafe_b64decode(key.reveal())
         signing, encryption = raw[:_BLOCK], raw[_BLOCK:]
-        padded = signing.ljust(_HASH_BLOCK, b"\0")
-        self._inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in padded))
-        self._outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in padded))
+        self._hmac = HMAC(signing, SHA256())
         # which first block a pass begins with does not matter: see `_stream` and `_deciphered`
         self._cipher = Cipher(AES(encryption), CBC(_ZERO))
 
@@ -73,36 +71,47 @@ class BulkFernet:
 
     def _seal(self, plaintexts: Sequence[bytes], head: bytes) -> list[bytes]:
         """Tokens of values that need the same number of blocks."""
-        body = _BLOCK + _BLOCK * (_blocks(plaintexts[0]) + 1)
-        bodies = _cut(self._cipher.encryptor().update(_stream(plaintexts)), f"{body}s")
-        tokens = _texts(_raw(head, bodies, self._macs(bodies, head)), _HEAD + body + _MAC)
-        self._require(tokens, plaintexts, head, body)
+        texts = [plaintext + _PADDING[len(plaintext) % _BLOCK] for plaintext in plaintexts]
+        body = _BLOCK + len(texts[0])
+        bodies = _cut(self._cipher.encryptor().update(_stream(texts)), f"{body}s")
+        tokens = _tokens(_raw(head, bodies, self._macs(bodies, head)), _HEAD + body + _MAC)
+        self._require(tokens, texts, head, body)
         return tokens
 
-    def _require(self, tokens: Sequence[bytes], plaintexts: Sequence[bytes], head: bytes, body: int) -> None:
+    def _require(self, tokens: Sequence[bytes], texts: Sequence[bytes], head: bytes, body: int) -> None:
         """Back from the text: each part is proven."""
-        over = -(_HEAD + body + _MAC) % 3
-        heads, bodies, macs, rest = _columns(_read(tokens), f"{_HEAD}s{body}s{_MAC}s{over}s") or ((), (), (), ())
+        many, size = len(texts), _HEAD + body + _MAC
+        over = -size % 3
+        read, every = _read(tokens), size + over
+        if len(read) != many * every:
+            raise Faulty
+        bodies = _cut(read, f"{_HEAD}x{body}s{_MAC + over}x")
+        # what is the same in all tokens: looked at a place at a time
+        fixed = [*enumerate(head), *((size + place, 0) for place in range(over))]
         if (
-            heads.count(head) != len(plaintexts)
-            or rest.count(ZEROS[over]) != len(plaintexts)
-            or self._macs(bodies, head) != [*macs]
-            or self._deciphered(bodies) != [*plaintexts]
+            any(read[place::every] != bytes([byte]) * many for place, byte in fixed)
+            or self._macs(bodies, head) != _cut(read, f"{_HEAD + body}x{_MAC}s{over}x")
+            or self._texts(bodies) != texts
         ):
             raise Faulty
 
     def _macs(self, bodies: Iterable[bytes], head: bytes = b"") -> list[bytes]:
         """The signature of `head` and each body."""
-        begun = self._inner.copy()
+        begun = self._hmac.copy()
         begun.update(head)
         # the names are local since this is the innermost of all loops
-        new_inner, new_outer, macs = begun.copy, self._outer.copy, []
+        new, macs = begun.copy, []
         for body in bodies:
-            inner, outer = new_inner(), new_outer()
-            inner.update(body)
-            outer.update(inner.digest())
-            macs.append(outer.digest())
+            mac = new()
+            mac.update(body)
+            macs.append(mac.finalize())
         return macs
+
+    def _texts(self, bodies: Sequence[bytes]) -> list[bytes]:
+        """What each IV and the text after it stand for, padding included; all are of one length."""
+        # each IV is deciphered too, to 16 bytes that mean nothing and are skipped
+        stream = self._cipher.decryptor().update(b"".join(bodies))
+        return _cut(stream, f"{_BLOCK}x{len(bodies[0]) - _BLOCK}s")
 
     def open(self, raws: Sequence[bytes]) -> list[bytes | None]:
         """What each token holds; None where this key does not open it.
@@ -125,13 +134,9 @@ class BulkFernet:
 
     def _deciphered(self, bodies: Sequence[bytes]) -> list[bytes | None]:
         """What each IV and the text after it hold, all of one length; None where the padding is none."""
-        if not bodies:
-            return []
-        # each IV is deciphered too, to 16 bytes that mean nothing and are skipped
-        stream = self._cipher.decryptor().update(b"".join(bodies))
         return [
             text[:-last] if 0 < (last := text[-1]) <= _BLOCK and text.endswith(_PADDED[last]) else None
-            for text in _cut(stream, f"{_BLOCK}x{len(bodies[0]) - _BLOCK}s")
+            for text in (self._texts(bodies) if bodies else ())
         ]
 
 
@@ -149,16 +154,15 @@ def _columns(stream: bytes, form: str) -> tuple[tuple[bytes, ...], ...]:
     return tuple(zip(*iter_unpack(form, stream), strict=True))
 
 
-def _stream(plaintexts: Sequence[bytes]) -> bytes:
-    """For each value 16 random bytes and itself, all to be enciphered in one pass.
+def _stream(texts: Sequence[bytes]) -> bytes:
+    """For each padded value 16 random bytes and itself, all to be enciphered in one pass.
 
     The block before a value is the encryption of random bytes: random too, known to
     nobody before, and what CBC takes for the value's IV.
     """
-    parts = [b""] * (3 * len(plaintexts))
-    parts[0::3] = _cut(os.urandom(_BLOCK * len(plaintexts)), f"{_BLOCK}s")
-    parts[1::3] = plaintexts
-    parts[2::3] = [_PADDING[len(plaintext) % _BLOCK] for plaintext in plaintexts]
+    parts = [b""] * (2 * len(texts))
+    parts[0::2] = _cut(os.urandom(_BLOCK * len(texts)), f"{_BLOCK}s")
+    parts[1::2] = texts
     return b"".join(parts)
 
 
@@ -171,7 +175,7 @@ def _raw(head: bytes, bodies: Sequence[bytes], macs: Sequence[bytes]) -> bytes:
     return b"".join(parts)
 
 
-def _texts(raw: bytes, size: int) -> list[bytes]:
+def _tokens(raw: bytes, size: int) -> list[bytes]:
     """Each token's text, of so many bytes."""
     over = -size % 3
     texts = _cut(b2a_base64(raw, newline=False).translate(_URL), f"{(size + over) // 3 * 4 - over}s{over}x")

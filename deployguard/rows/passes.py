@@ -235,7 +235,8 @@ class _Rewriter:
     table: RowTable
 
     def write(self, page: list[Row], changes: list[Change], checkpoint: Checkpoint) -> tuple[Checkpoint, Mark | None]:
-        kept = self.idea.kept(page) if checkpoint.number == 1 else []
+        # of rows that got new values in all columns there is nothing left to keep
+        kept = self.idea.kept(page) if checkpoint.number == 1 and not self._all_new(page, changes) else []
         moved = replace(checkpoint, after=page[-1].key, changed=checkpoint.changed + len(changes))
         with self.desk.database.batch(self.job.fence) as batch:
             lost = batch.swap(self.table, changes)
@@ -255,23 +256,30 @@ class _Rewriter:
         # what is still lost is somebody's busiest row: this pass counted a change, so another follows
 
     def changes(self, rows: Sequence[Row]) -> list[Change]:
-        whole = tuple(range(len(self.job.work.columns)))
-        nothing = (None,) * len(whole)
+        whole, foreign = self._whole, any(row.foreign for row in rows)
         before = zip(*(row.values for row in rows), strict=True)
-        renewed = zip(*(self._renewed(rows, index, values) for index, values in enumerate(before)), strict=True)
-        return [
-            Change(row.key, whole, row.values, new) if None not in new  # type: ignore[arg-type]  # none is, so none was
-            else _change(row, new)
-            for row, new in zip(rows, renewed, strict=True)
-            if new != nothing
-        ]  # fmt: skip
+        renewed = [self._renewed(rows, index, values, foreign) for index, values in enumerate(before)]
+        if not any(None in column for column in renewed):
+            # nearly every page of what was never sealed; none is new, so none was
+            pairs = zip(rows, zip(*renewed, strict=True), strict=True)
+            return [Change(row.key, whole, row.values, new) for row, new in pairs]  # type: ignore[arg-type]
+        nothing = (None,) * len(whole)
+        return [_change(row, new) for row, new in zip(rows, zip(*renewed, strict=True), strict=True) if new != nothing]
 
-    def _renewed(self, rows: Sequence[Row], index: int, values: Values) -> Values:
+    @property
+    def _whole(self) -> tuple[int, ...]:
+        return tuple(range(len(self.job.work.columns)))
+
+    def _all_new(self, page: Sequence[Row], changes: Sequence[Change]) -> bool:
+        every = len(self._whole)
+        return len(changes) == len(page) and all(len(change.columns) == every for change in changes)
+
+    def _renewed(self, rows: Sequence[Row], index: int, values: Values, foreign: bool) -> Values:
         renewed = self.idea.renewed(values, index, rows)
         width = widths_of(self.job.work)[index]
-        longest = max((len(new) for new in renewed if new is not None), default=0)
+        longest = max(map(len, filter(None, renewed)), default=0)
         # no character takes less than a byte: only what may not fit is looked at one by one
-        if (width is not None and longest > width) or any(row.foreign for row in rows):
+        if (width is not None and longest > width) or foreign:
             for row, new in zip(rows, renewed, strict=True):
                 self._check(new, index, row, width)
         return renewed

@@ -159,8 +159,9 @@ def flipped(found):
         (BulkFernet, "_macs"),
         (module, "_raw"),
         (module, "b2a_base64"),
-        (module, "_texts"),
+        (module, "_tokens"),
         (module, "_read"),
+        (BulkFernet, "_texts"),
     ],
 )
 def test_no_token_is_given_out_after_a_fault_in_making_it(key, monkeypatch, where, name):
