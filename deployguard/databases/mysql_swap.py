@@ -2,14 +2,14 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from functools import cache
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pymysql
 
 from deployguard.databases.base import PREFIX, Change, Checkpoint, Kept, Key, Mark, Row, RowTable
 from deployguard.databases.mysql_catalog import TableTypes
+from deployguard.databases.mysql_values import Place, lists, places
 from deployguard.databases.state import CHECKPOINT, columns_of, dump_key, refuse_unstorable
 from deployguard.errors import StepFailed
 
@@ -30,7 +30,7 @@ class MysqlBatch:
         mariadb: bool,
     ) -> None:
         self._connection, self._types, self._rows = connection, types, rows
-        self._most, self._row = min(_STATEMENT, packet // 2), b"(" if mariadb else b"ROW("
+        self._most, self._row = min(_STATEMENT, packet // 4), b"(" if mariadb else b"ROW("
 
     def swap(self, table: RowTable, changes: Sequence[Change]) -> list[Key]:
         """Write each change whose old values are still there, compared byte by byte."""
@@ -40,27 +40,12 @@ class MysqlBatch:
             alike[change.columns].append(change)
         lost: list[Key] = []
         for columns, group in alike.items():
-            before, after = _update(table, columns, self._types(table))
-            for some, values in self._statements(group):
+            packed = places(group)
+            before, after = _update(table, columns, self._types(table), packed)
+            for some, values in lists(group, self._row, packed, self._most):
                 if self._write(b"".join((before, values, after)), table) != len(some):
                     lost += self._not_written(table, some)
         return lost
-
-    def _statements(self, group: Sequence[Change]) -> Iterator[tuple[list[Change], bytes]]:
-        """Changes as lists of values, each list as long as a statement may be."""
-        some: list[Change] = []
-        parts: list[bytes] = []
-        size = 0
-        for change in group:
-            part = self._row + _literals(change)
-            if some and size + len(part) > self._most:
-                yield some, b",".join(parts)
-                some, parts, size = [], [], 0
-            some.append(change)
-            parts.append(part)
-            size += len(part)
-        if some:
-            yield some, b",".join(parts)
 
     def _write(self, statement: bytes, table: RowTable) -> int:
         with self._connection.cursor() as cursor:
@@ -111,46 +96,32 @@ def kept_id(operation: str, table: str, column: str, key: Key) -> bytes:
     return hashlib.sha256("\0".join(parts).encode()).digest()
 
 
-def _literals(change: Change) -> bytes:
-    """Key, old and new values, and the bracket that ends them."""
-    values = (*change.old, *change.new)
-    text = b"".join(values)
-    if b"'" not in text and b"\\" not in text and all(type(part) is int for part in change.key):
-        # nearly every row, at a tenth of the time
-        return _plain(len(change.key), len(values)) % (*change.key, *values)
-    keys = [b"%d" % part if isinstance(part, int) else _literal(part) for part in change.key]
-    return b",".join([*keys, *map(_literal, values)]) + b")"
-
-
-@cache
-def _plain(keys: int, values: int) -> bytes:
-    return b",".join([b"%d"] * keys + [b"_binary'%b'"] * values) + b")"
-
-
-def _literal(value: object) -> bytes:
-    data = value if isinstance(value, bytes) else str(value).encode()
-    # tokens and most texts need no escaping; for the others, hexadecimal leaves no question open
-    if b"'" in data or b"\\" in data:
-        return b"x'" + data.hex().encode() + b"'"
-    return b"_binary'" + data + b"'"
-
-
-def _update(table: RowTable, columns: tuple[int, ...], types: TableTypes) -> tuple[bytes, bytes]:
+def _update(
+    table: RowTable, columns: tuple[int, ...], types: TableTypes, packed: Sequence[Place]
+) -> tuple[bytes, bytes]:
     """The statement before and after its values.
 
     The values come first and the table is looked up by its primary key, whatever the optimizer thinks of it.
     """
-    heads = [*(f"k{i}" for i in range(len(table.key))), *(f"{w}{i}" for w in "on" for i in range(len(columns)))]
+    news = ["n"] if packed else [f"n{i}" for i in range(len(columns))]
+    heads = [*(f"k{i}" for i in range(len(table.key))), "o", *news]
     keys = [f"t.{name(c)} = {types.keys[c].joined(f'v.k{i}')}" for i, c in enumerate(table.key)]
-    same = [f"{types.bytes_of(c, f't.{name(c)}')} = v.o{i}" for i, c in enumerate(table.columns[j] for j in columns)]
+    stored = [types.bytes_of(c, f"t.{name(c)}") for c in (table.columns[j] for j in columns)]
+    same = ", ".join(f"LENGTH({value}), ':', {value}" for value in stored)
+    given = [_cut(place) for place in packed] or [f"v.{new}" for new in news]
     put = [
-        f"t.{name(table.columns[c])} = " + (f"v.n{i}" if c in table.binary else f"CONVERT(v.n{i} USING utf8mb4)")
-        for i, c in enumerate(columns)
+        f"t.{name(table.columns[c])} = " + (value if c in table.binary else f"CONVERT({value} USING utf8mb4)")
+        for c, value in zip(columns, given, strict=True)
     ]
     before = f"UPDATE (WITH v ({', '.join(heads)}) AS (VALUES "
     after = (
         f") SELECT * FROM v) AS v STRAIGHT_JOIN {name(table.name)} AS t FORCE INDEX (PRIMARY)"
-        f" ON {' AND '.join(keys)} SET {', '.join(put)} WHERE {' AND '.join(same)}"
+        f" ON {' AND '.join(keys)} SET {', '.join(put)} WHERE CONCAT({same}) = v.o"
     )
     # it is sent without parameters, so a percent sign in a name stands once
     return before.encode(), after.replace("%%", "%").encode()
+
+
+def _cut(place: Place) -> str:
+    value = f"SUBSTRING(v.n, {place.start + 1}, {place.size})"
+    return f"RTRIM({value})" if place.filled else value

@@ -1,0 +1,119 @@
+"""Changes as the lists of values that a statement of MariaDB or MySQL has: as few literals a row as can be.
+
+A server reads one long literal three times as fast as six short ones, and finds rows that changed
+meanwhile by one comparison as well as by six.
+"""
+
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from typing import NamedTuple
+
+from deployguard.databases.base import Change, Value
+
+_FILLED = 1.25
+"""Times as long as its values may be what is sent in their place."""
+_AROUND = 16
+"""Bytes that stand around a value at most."""
+
+
+class Place(NamedTuple):
+    """Where a column's new values stand in the one literal of a row: from which byte, in how many, filled up?"""
+
+    start: int
+    size: int
+    filled: bool
+
+
+def places(group: Sequence[Change]) -> list[Place]:
+    """The places of each column's new values in one literal a row; none where each has to travel alone.
+
+    Values of one size, as tokens mostly are, are cut out again by their places. Where sizes differ
+    the shorter ones are filled up with spaces, as far as it costs little and none has a space itself.
+    """
+    found: list[Place] = []
+    start = held = 0
+    for column in zip(*(change.new for change in group), strict=True):
+        sizes = [*map(len, column)]
+        size = max(sizes)
+        filled = min(sizes) < size
+        if filled and b" " in b"".join(column):
+            return []
+        found.append(Place(start, size, filled))
+        start, held = start + size, held + sum(sizes)
+    return found if start * len(group) <= _FILLED * held else []
+
+
+def lists(
+    group: Sequence[Change], row: bytes, packed: Sequence[Place], most: int
+) -> Iterator[tuple[Sequence[Change], bytes]]:
+    """Changes, and their rows of literals: keys, old values as one, new values as one or each.
+
+    Args:
+        group: changes of the same columns.
+        row: how a row begins.
+        packed: see `places`.
+        most: bytes that a list may have, unless one row has more. Where a value has to travel in
+            hexadecimal it is twice as long, and where it is filled up longer than it is.
+    """
+    start = held = 0
+    for end, change in enumerate(group):
+        size = sum(map(len, change.old)) + sum(map(len, change.new)) + _AROUND * 2 * len(change.old)
+        if end > start and held + size > most:
+            yield group[start:end], _rows(group[start:end], row, packed)
+            start, held = end, 0
+        held += size
+    yield group[start:], _rows(group[start:], row, packed)
+
+
+def _rows(group: Sequence[Change], row: bytes, packed: Sequence[Place]) -> bytes:
+    if not _needs_care(b"".join(chain.from_iterable((*change.old, *change.new) for change in group))):
+        return _plain(group, row, packed)
+    careful = [_needs_care(b"".join((*change.old, *change.new))) for change in group]
+    plain = [change for change, care in zip(group, careful, strict=True) if not care]
+    others = [_row(change, row, packed) for change, care in zip(group, careful, strict=True) if care]
+    return b",".join([_plain(plain, row, packed), *others] if plain else others)
+
+
+def _needs_care(text: bytes) -> bool:
+    return b"'" in text or b"\\" in text
+
+
+def _row(change: Change, row: bytes, packed: Sequence[Place]) -> bytes:
+    """One row, whatever its values are."""
+    old = b"".join(b"%d:%b" % (len(value), value) for value in change.old)
+    new = change.new
+    if packed:
+        new = (b"".join(value.ljust(place.size) for place, value in zip(packed, new, strict=True)),)
+    return row + b",".join(map(_literal, (*change.key, old, *new))) + b")"
+
+
+def _plain(group: Sequence[Change], row: bytes, packed: Sequence[Place]) -> bytes:
+    """The same of many rows, a column at a time, which takes a third of the time."""
+    many = len(group)
+    columns: list[Sequence[bytes]] = [[row] * many]
+    for part in zip(*(change.key for change in group), strict=True):
+        columns += [[*map(_literal, part)], [b","] * many]
+    columns.append([b"_binary'"] * many)
+    for old in zip(*(change.old for change in group), strict=True):
+        sizes = [*map(len, old)]
+        heads = {size: b"%d:" % size for size in {*sizes}}
+        columns += [[*map(heads.__getitem__, sizes)], old]
+    for number, new in enumerate(zip(*(change.new for change in group), strict=True)):
+        if not packed or not number:
+            columns.append([b"',_binary'"] * many)
+        fills = packed and packed[number].filled
+        columns.append([value.ljust(packed[number].size) for value in new] if fills else new)
+    columns.append([b"'),"] * many)
+    parts = [b""] * (len(columns) * many)
+    for number, column in enumerate(columns):
+        parts[number :: len(columns)] = column
+    parts[-1] = b"')"
+    return b"".join(parts)
+
+
+def _literal(value: Value) -> bytes:
+    if isinstance(value, int):
+        return b"%d" % value
+    data = value if isinstance(value, bytes) else str(value).encode()
+    # tokens and most texts need no escaping; for the others, hexadecimal leaves no question open
+    return b"x'" + data.hex().encode() + b"'" if _needs_care(data) else b"_binary'" + data + b"'"
