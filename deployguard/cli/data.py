@@ -31,6 +31,9 @@ WithoutBackup = Annotated[
 Workers = Annotated[
     int | None, typer.Option("--workers", min=1, help="Processes; by default one for each core that may be used.")
 ]
+FullSpeed = Annotated[
+    bool, typer.Option("--full-speed", help="Do not step back while others write to the database; they will wait.")
+]
 
 
 @app.command()
@@ -60,6 +63,7 @@ def encrypt(
     workers: Workers = None,
     without_backup: WithoutBackup = "",
     *,
+    full_speed: FullSpeed = False,
     dry_run: DryRun = False,
     yes: Yes = False,
     json: Json = False,
@@ -68,7 +72,7 @@ def encrypt(
 
     Example: deployguard data encrypt --env production
     """
-    how = {"limit": limit, "where": where, "workers": workers, "without_backup": without_backup}
+    how = _how(limit, where, workers, full_speed=full_speed) | {"without_backup": without_backup}
     _rewrite(runbook, env, "encrypt", how, dry_run=dry_run, yes=yes, as_json=json)
 
 
@@ -81,6 +85,7 @@ def decrypt(
     workers: Workers = None,
     without_backup: WithoutBackup = "",
     *,
+    full_speed: FullSpeed = False,
     dry_run: DryRun = False,
     yes: Yes = False,
     json: Json = False,
@@ -89,7 +94,7 @@ def decrypt(
 
     Example: deployguard data decrypt --env production
     """
-    how = {"limit": limit, "where": where, "workers": workers, "without_backup": without_backup}
+    how = _how(limit, where, workers, full_speed=full_speed) | {"without_backup": without_backup}
     _rewrite(runbook, env, "decrypt", how, dry_run=dry_run, yes=yes, as_json=json)
 
 
@@ -101,6 +106,7 @@ def rotate(
     where: Where = None,
     workers: Workers = None,
     *,
+    full_speed: FullSpeed = False,
     dry_run: DryRun = False,
     yes: Yes = False,
     json: Json = False,
@@ -109,7 +115,7 @@ def rotate(
 
     Example: deployguard data rotate --env production
     """
-    how = {"limit": limit, "where": where, "workers": workers}
+    how = _how(limit, where, workers, full_speed=full_speed)
     _rewrite(runbook, env, "rotate", how, dry_run=dry_run, yes=yes, as_json=json)
 
 
@@ -128,6 +134,10 @@ def scrub(
     Example: deployguard data scrub --env production
     """
     _rewrite(runbook, env, "scrub", {"rewrite": False if look else None}, dry_run=dry_run, yes=yes, as_json=json)
+
+
+def _how(limit: int | None, where: list[str] | None, workers: int | None, *, full_speed: bool) -> dict[str, object]:
+    return {"limit": limit, "where": where, "workers": workers, "others_first": False if full_speed else None}
 
 
 def _rewrite(

@@ -190,6 +190,19 @@ def within(more: Callable[[], Sequence[Row]]) -> list[Row]:
     return rows
 
 
+@dataclass(frozen=True)
+class Gentle:
+    """How little is written where others write too, so that hardly one of their writes has to wait.
+
+    Attributes:
+        rows: of a batch.
+        share: of the time in which one writes; the rest is the others'.
+    """
+
+    rows: int
+    share: float
+
+
 class Batch(Protocol):
     """One transaction under a fencing token."""
 
@@ -204,7 +217,16 @@ class Batch(Protocol):
 
 
 class Database(Protocol):
-    """One connection to one database."""
+    """One connection to one database.
+
+    Attributes:
+        gentle: how rows are rewritten beside others; measured for the product.
+    """
+
+    gentle: Gentle
+
+    def writes(self) -> int:
+        """A number that changes when anybody has written; this connection's own writes need not change it."""
 
     def identity(self) -> Identity:
         """Which database this is, as it says itself."""

@@ -17,6 +17,7 @@ from pymysql.cursors import DictCursor, SSCursor
 from deployguard.databases.base import (
     PREFIX,
     Condition,
+    Gentle,
     Identity,
     Key,
     Row,
@@ -43,6 +44,13 @@ _ROWS_AT_ONCE = 200
 _PORTION = 50
 _OPTIONS = {"unix_socket", "ssl_ca", "ssl_cert", "ssl_key"}
 _IGNORED = {"charset"}
+_WRITES = tuple(
+    f"Com_{verb}"
+    for verb in (
+        "insert", "insert_select", "replace", "replace_select", "update", "update_multi", "delete", "delete_multi",
+        "load",
+    )
+)  # fmt: skip
 # each statement commits by itself: the fence is made last and dropped first, so that where it stands, all stand
 _STATE = (
     """checkpoint (
@@ -62,6 +70,8 @@ _KIND = " ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin"
 
 class Mysql(ServerState):
     """A database of a MariaDB or MySQL server."""
+
+    gentle = Gentle(rows=100, share=0.2)
 
     def __init__(self, where: DatabaseUrl, *, read_only: bool) -> None:
         """Connect.
@@ -172,6 +182,10 @@ class Mysql(ServerState):
                 return only_number(list(cursor.fetchmany(2)) if cursor.description else [])
             finally:
                 cursor.execute(f"SET SESSION TRANSACTION READ {self._allowed}")
+
+    def writes(self) -> int:
+        """Statements of all sessions since the server began that write rows."""
+        return sum(int(row[1]) for row in self._all("SHOW GLOBAL STATUS WHERE Variable_name IN %s", (_WRITES,)))
 
     def lag(self) -> float | None:
         """What the slowest of its channels says."""

@@ -17,6 +17,7 @@ from psycopg.conninfo import make_conninfo
 from deployguard.databases.base import (
     PREFIX,
     Condition,
+    Gentle,
     Identity,
     Key,
     Row,
@@ -64,6 +65,8 @@ CREATE TABLE IF NOT EXISTS {PREFIX}kept (
 
 class Postgres(ServerState):
     """A PostgreSQL database; the tables are those that the user's search_path finds."""
+
+    gentle = Gentle(rows=200, share=0.2)
 
     def __init__(self, where: DatabaseUrl, *, read_only: bool) -> None:
         """Connect.
@@ -179,6 +182,10 @@ class Postgres(ServerState):
                 connection.execute("SET TRANSACTION READ ONLY")
                 cursor = connection.execute(query.encode())
                 return only_number(cursor.fetchmany(2) if cursor.description else [])
+
+    def writes(self) -> int:
+        """The first transaction number that none has had: only those that write get one."""
+        return int(self._all("SELECT txid_snapshot_xmax(txid_current_snapshot())")[0][0])
 
     def lag(self) -> float | None:
         """Seconds since the last transaction that was replayed, or the start; 0 where nothing is left to replay."""

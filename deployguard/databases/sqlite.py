@@ -16,6 +16,7 @@ from deployguard.databases.base import (
     PREFIX,
     Checkpoint,
     Condition,
+    Gentle,
     Identity,
     Key,
     Row,
@@ -52,6 +53,9 @@ CREATE TABLE IF NOT EXISTS {PREFIX}kept (
 
 class Sqlite:
     """A SQLite file."""
+
+    # one lock for all who write: few of theirs meet it if it is taken seldom, however long
+    gentle = Gentle(rows=1000, share=0.02)
 
     def __init__(self, path: Path, *, read_only: bool) -> None:
         """Open the file; it is never created.
@@ -158,6 +162,11 @@ class Sqlite:
                 return only_number(self._connection.execute(query).fetchmany(2))
             finally:
                 self._connection.execute("PRAGMA query_only=OFF")
+
+    def writes(self) -> int:
+        """What SQLite changes when another connection has committed."""
+        with self._explaining():
+            return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
 
     def lag(self) -> float | None:
         """A file copies nobody."""

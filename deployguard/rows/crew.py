@@ -14,10 +14,9 @@ import signal
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing import get_context
-from multiprocessing.synchronize import Semaphore
 from pathlib import Path
 from typing import Any, Generic, Protocol, Self, TypeVar
 
@@ -25,6 +24,7 @@ from deployguard.databases import connect
 from deployguard.databases.base import Database
 from deployguard.errors import StepFailed
 from deployguard.keys.sealer import Sealer, Sealers
+from deployguard.rows.manners import Manners
 from deployguard.rows.sealers import NOTHING, Beside, sealers_of
 from deployguard.rows.target import EncryptedColumn
 from deployguard.secret import Secret
@@ -50,8 +50,8 @@ class Desk:
 
     database: Database
     keyring: Sealers
-    turn: AbstractContextManager[object] = field(default_factory=nullcontext)
-    """Taken while rows are written, where several do."""
+    manners: Manners = field(default_factory=Manners)
+    """Which those have in common that write."""
 
     def of(self, column: EncryptedColumn) -> Sealer:
         """Who seals and opens a column's values."""
@@ -92,6 +92,9 @@ class Hands(Protocol):
     many: int
     seconds: float
     """How long a slice should take; 0 for one batch."""
+    manners: Manners
+    listens: bool
+    """Whether they step back where others write."""
 
     def do(self, work: Work[State], state: State) -> "Future[Slice[State]]":
         """Begin one slice."""
@@ -106,8 +109,8 @@ class Alone:
     many = 1
     seconds = 0.0
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, desk: Desk, *, listens: bool = False) -> None:
+        self.desk, self.manners, self.listens = desk, desk.manners, listens
 
     def hands(self, rows: int) -> Hands:  # noqa: ARG002 - however many there are
         """Always the same two."""
@@ -116,7 +119,7 @@ class Alone:
     def do(self, work: Work[State], state: State) -> Future[Slice[State]]:
         """Do one slice, before anybody asks for it."""
         done: Future[Slice[State]] = Future()
-        done.set_result(work(self._desk, state, self.seconds))
+        done.set_result(work(self.desk, state, self.seconds))
         return done
 
     def replace(self) -> None:
@@ -140,18 +143,22 @@ class Team:
 
     Attributes:
         many: processes, one for each core that this one may use unless said otherwise.
+        others_first: whether much work steps back where others write to the database.
     """
 
     place: Place
     alone: Alone
     many: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
+    others_first: bool = True
     _pool: "_Pool | None" = None
 
     def hands(self, rows: int) -> Hands:
         """The pool from some number of rows on, where there is more than one core."""
-        if self.many < 2 or rows < _WORTH_IT:  # noqa: PLR2004 - one process is this one
+        if rows < _WORTH_IT:
             return self.alone
-        self._pool = self._pool or _Pool(self.place, self.many)
+        if self.many < 2:  # noqa: PLR2004 - one process is this one
+            return Alone(self.alone.desk, listens=self.others_first)
+        self._pool = self._pool or _Pool(self.place, self.many, listens=self.others_first)
         return self._pool
 
     def __enter__(self) -> Self:
@@ -170,8 +177,9 @@ class _Pool:
 
     seconds = SLICE
 
-    def __init__(self, place: Place, many: int) -> None:
-        self.many = many
+    def __init__(self, place: Place, many: int, *, listens: bool) -> None:
+        self.many, self.listens = many, listens
+        self.manners = Manners()
         self._place = place
         self._executor = self._hired()
 
@@ -181,11 +189,11 @@ class _Pool:
         url, keys = _told(place.url), tuple(key.reveal() for key in place.keys)
         context = get_context("spawn")
         # a new one with each hiring: who died may have had the turn
-        turns = context.Semaphore(max(1, self.many // 2))
+        self.manners = Manners.between(context, max(1, self.many // 2), gentle=self.manners.gentle)
         # secrets go through the pipe that a new process reads its orders from, and nowhere else
         return ProcessPoolExecutor(
             self.many, context, _sit_down,
-            (url, str(place.base), keys, place.read_only, os.getpid(), place.beside.told(), turns),
+            (url, str(place.base), keys, place.read_only, os.getpid(), place.beside.told(), self.manners),
         )  # fmt: skip
 
     def do(self, work: Work[State], state: State) -> Future[Slice[State]]:
@@ -217,14 +225,14 @@ class _Worker:
     """This process, where it is a worker."""
 
     place: Place
-    turn: Semaphore
+    manners: Manners
     desk: Desk | None = None
 
     def at_desk(self) -> Desk:
         """Connect when there is something to do: what stops it is then told like any other stop."""
         if self.desk is None:
             database = connect(self.place.url, base=self.place.base, read_only=self.place.read_only)
-            self.desk = Desk(database, sealers_of(self.place.keys, self.place.beside), self.turn)
+            self.desk = Desk(database, sealers_of(self.place.keys, self.place.beside), self.manners)
         return self.desk
 
 
@@ -232,7 +240,13 @@ _me: list[_Worker] = []
 
 
 def _sit_down(
-    url: str, base: str, keys: tuple[str, ...], read_only: bool, parent: int, beside: dict[str, Any], turn: Semaphore
+    url: str,
+    base: str,
+    keys: tuple[str, ...],
+    read_only: bool,
+    parent: int,
+    beside: dict[str, Any],
+    manners: Manners,
 ) -> None:
     # whoever holds the lease answers to signals; a worker ends with it, and is never alone
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -245,7 +259,7 @@ def _sit_down(
     gc.set_threshold(_UNLOOKED)
     secrets = tuple(Secret(key, name="key") for key in keys)
     place = Place(Secret(url, name="database URL"), Path(base), secrets, read_only, Beside.heard(beside))
-    _me.append(_Worker(place, turn))
+    _me.append(_Worker(place, manners))
 
 
 def _behind_others() -> None:

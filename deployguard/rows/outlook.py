@@ -12,10 +12,17 @@ from deployguard.databases.measure import bytes_of
 from deployguard.errors import DeployguardError
 from deployguard.rows.target import ColumnCount, EncryptedColumn
 
+# by what was measured, as decision 14 tells
+_STEPS_BACK = (
+    "; while others write, work on a large table steps back for them and takes about {times} times as long"
+    " (others_first: false: as fast as it goes)"
+)
+_BATCH = "the rows of a batch are locked until it is committed; reading goes on"
 _LOCKS = {
-    "postgresql": "the rows of a batch are locked until it is committed; reading goes on",
-    "sqlite": "all writers of the file wait for each batch; reading goes on in WAL mode only",
-    **dict.fromkeys(("mariadb", "mysql"), "the rows of a batch are locked until it is committed; reading goes on"),
+    "postgresql": _BATCH + _STEPS_BACK.format(times=8),
+    "sqlite": "all writers of the file wait for each batch; reading goes on in WAL mode only"
+    + _STEPS_BACK.format(times=30),
+    **dict.fromkeys(("mariadb", "mysql"), _BATCH + _STEPS_BACK.format(times=7)),
 }
 _LOG = {"postgresql": "WAL", "sqlite": "journal or WAL", "mariadb": "binary log", "mysql": "binary log"}
 

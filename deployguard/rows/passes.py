@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from deployguard.databases.base import Change, Checkpoint, Database, Kept, Key, Mark, Row, RowTable, Sieve
 from deployguard.errors import StepFailed
 from deployguard.rows.crew import Crew, Desk, Hands, Slice, carry_out
+from deployguard.rows.manners import Others
 from deployguard.rows.progress import BatchSize, Meter, Pulse
 from deployguard.rows.tables import Work, ranges, widths_of
 
@@ -109,11 +110,14 @@ class Passes:
         """
         rows = self.database.count(self.job.table.name, self.job.table.where)
         # with a limit one after the other: nobody knows beforehand where it is reached
-        hands, shards = self.crew.hands(0 if self.job.limit else rows), self._begun(rows)
+        hands = self.crew.hands(0 if self.job.limit else rows)
+        others = Others(self.database, hands)
+        others.listen()
+        shards = self._begun(rows)
         last = shards[0].number + MOST_PASSES
         marks: tuple[Mark, ...] = ()
         while True:
-            shards, marks = self._pass(hands, shards, rows, marks)
+            shards, marks = self._pass(hands, others, shards, rows, marks)
             number = shards[0].number
             changed = sum(shard.total + shard.changed for shard in shards)
             if self.job.limit is not None and changed >= self.job.limit:
@@ -148,13 +152,14 @@ class Passes:
         return list(shards)
 
     def _pass(
-        self, hands: Hands, shards: list[Checkpoint], rows: int, marks: tuple[Mark, ...]
+        self, hands: Hands, others: Others, shards: list[Checkpoint], rows: int, marks: tuple[Mark, ...]
     ) -> tuple[list[Checkpoint], tuple[Mark, ...]]:
         number = shards[0].number
         label = f"{self.job.verb.removesuffix('e')}ing {self.job.table.name}"
         meter = Meter(label + (f", pass {number}" if number > 1 else ""), rows, self.pulse)
 
         def told(done: Slice[_Part] | None) -> None:
+            meter.note = others.listen()
             if done is None:
                 meter.tell()
             elif number > 1 and done.ended:
@@ -198,19 +203,21 @@ def rewrite_slice(desk: Desk, part: _Part, seconds: float) -> Slice[_Part]:
     rewriter = _Rewriter(desk, job, idea, replace(job.table, until=checkpoint.until, sieve=sieve))
     until = time.monotonic() + seconds
     while True:
-        page = desk.database.page(rewriter.table, checkpoint.after, size.rows)
+        gentle = desk.manners.gentle
+        many = min(size.rows, desk.database.gentle.rows) if gentle else size.rows
+        page = desk.database.page(rewriter.table, checkpoint.after, many)
         page, changes = _limited(page, rewriter.changes(page), job, checkpoint)
         if not page:
-            return Slice(replace(part, marks=tuple(marks)), rows, ended=True, batch=size.rows)
-        with desk.turn:
+            return Slice(replace(part, marks=tuple(marks)), rows, ended=True, batch=many)
+        with desk.manners.turn(desk.database.gentle):
             begun = time.monotonic()
             checkpoint, mark = rewriter.write(page, changes, checkpoint)
-            size = size.after(time.monotonic() - begun)
+            size = size if gentle else size.after(time.monotonic() - begun)
         if mark is not None and not later:
             marks.append(mark)
         rows += len(page)
         if time.monotonic() >= until:
-            return Slice(replace(part, batch=size, marks=tuple(marks)), rows, ended=False, batch=size.rows)
+            return Slice(replace(part, batch=size, marks=tuple(marks)), rows, ended=False, batch=many)
 
 
 def _limited(

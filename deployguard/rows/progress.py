@@ -14,7 +14,7 @@ class Progress:
         done, total: rows.
         rate: rows a second since the work began.
         batch: rows of one transaction now.
-        note: why it stands still, where it does.
+        note: why it stands still or is slow, where it is.
     """
 
     label: str
@@ -36,6 +36,7 @@ class Meter:
         self._label, self._total, self._pulse = label, total, pulse
         self._begun = time.monotonic()
         self.done = self._batch = 0
+        self.note = ""
 
     def add(self, rows: int, batch: int) -> None:
         """`rows` more are done."""
@@ -49,7 +50,7 @@ class Meter:
     def tell(self) -> None:
         """Say how far it is."""
         rate = self.done / max(time.monotonic() - self._begun, 1e-6)
-        self._pulse(Progress(self._label, self.done, max(self._total, self.done), rate, self._batch))
+        self._pulse(Progress(self._label, self.done, max(self._total, self.done), rate, self._batch, self.note))
 
 
 @dataclass(frozen=True)

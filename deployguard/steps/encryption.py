@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -45,6 +45,8 @@ class Rewriting(Step):
     """How long a transaction should take: others wait for its locks that long."""
     workers: Annotated[int, Field(ge=1, le=64)] | None = None
     """Processes that work side by side; by default one for each core that may be used."""
+    others_first: bool = True
+    """Whether work on a large table steps back while others write to the database, who then hardly notice it."""
     max_lag: Duration = Field(10.0, gt=0)
     """How far replicas may fall behind before the work waits for them; see `replicas:` of the environment."""
     max_waiting: Annotated[int, Field(ge=0)] = 5
@@ -177,7 +179,7 @@ def work(
         database = stack.enter_context(closing(target.connect(read_only=read_only)))
         means = means_of(target, columns, back=back)
         sealers = stack.enter_context(sealing(means.keys, means.beside))
-        crew = team(target, database, sealers, means, read_only=read_only, many=how.workers if how else None)
+        crew = team(target, database, sealers, means, read_only=read_only, how=how)
         yield Work(database, columns, sealers, stack.enter_context(crew), pulse)
 
 
@@ -188,7 +190,7 @@ def team(
     means: Means,
     *,
     read_only: bool,
-    many: int | None = None,
+    how: Rewriting | None = None,
 ) -> Team:
     """This process, and others where there is much to do, to be closed by the caller.
 
@@ -198,11 +200,12 @@ def team(
         sealers: this process's.
         means: what the others make theirs of.
         read_only: whether the others write nothing either.
-        many: processes; one for each core by default.
+        how: of the step, where rows are to be rewritten.
     """
     place = Place(target.database_url or "", target.project, means.keys, read_only, means.beside)
     alone = Alone(Desk(database, sealers))
-    return Team(place, alone, many) if many else Team(place, alone)
+    crew = Team(place, alone, others_first=how is None or how.others_first)
+    return replace(crew, many=how.workers) if how is not None and how.workers else crew
 
 
 def _throttle(target: Target, limits: Limits) -> Throttle:

@@ -539,3 +539,24 @@ def test_a_row_that_another_user_holds_is_not_waited_for_without_end(impatient, 
     other.close()
     assert write(impatient, email(2, b"user2@example.org", b"token")) == []
     assert emails(people)[:2] == ["held", "token"]
+
+
+def test_what_somebody_else_writes_is_noticed_and_reading_is_not(database, people):
+    user = people.another()
+    for statement in (
+        "UPDATE person SET email = 'a' WHERE id = 1", "DELETE FROM person WHERE id = 2",
+        "INSERT INTO person VALUES (9, 'b', 'c')",
+    ):  # fmt: skip
+        before = database.writes()
+        user.run(statement)
+        assert database.writes() != before
+
+    def read_in_peace():
+        before = database.writes()
+        database.count("person")
+        user.run("SELECT email FROM person")
+        return database.writes() == before
+
+    # a server may do some work of its own meanwhile, but not always
+    assert any(read_in_peace() for _ in range(5))
+    user.close()

@@ -59,7 +59,7 @@ def team(people, keyring, secret, tmp_path):
 
 
 def encrypt(team, *, pulse=lambda _: None, fence=1):
-    desk = team.alone._desk
+    desk = team.alone.desk
     return rewrite.encrypt(
         desk.database, [EMAIL], desk.keyring, operation="enc", fence=fence, pulse=pulse, since=time.time(), crew=team,
         batch=BatchSize(10, most=10),
@@ -93,7 +93,7 @@ def test_two_processes_encrypt_each_row_once_and_give_back_every_byte(team, peop
 
     assert opened_by(keyring, people) == everybody()
     assert (done[0].rows, done[0].passes) == (ROWS, 2)
-    desk = team.alone._desk
+    desk = team.alone.desk
     assert [c.changed + c.total for c in desk.database.checkpoints("enc", "person")] == [60] * 6 + [40]
     assert verify(desk.database, [EMAIL], desk.keyring, pulse=lambda _: None, crew=team).columns[0].primary == ROWS
 
@@ -106,7 +106,7 @@ def test_two_processes_encrypt_each_row_once_and_give_back_every_byte(team, peop
 
 def in_turn(desk, state, seconds):
     """When this slice had its turn, and how willing its process is to let others go first."""
-    with desk.turn:
+    with desk.manners.turn(desk.database.gentle):
         begun = time.monotonic()
         time.sleep(0.02)
         return Slice((begun, time.monotonic(), os.nice(0)), 1, ended=True)
@@ -126,7 +126,7 @@ def test_half_of_them_write_at_a_time_and_all_of_them_behind_others(team, many, 
 def test_what_many_read_is_what_one_reads(team, people, keyring):
     people.run("UPDATE person SET email = ? WHERE id > 300", keyring.seal(b"a").decode())
     people.run("UPDATE person SET email = NULL WHERE id < 5")
-    desk = team.alone._desk
+    desk = team.alone.desk
 
     many = verify(desk.database, [EMAIL], keyring, pulse=lambda _: None, crew=team)
 
@@ -227,7 +227,7 @@ def test_stopped_between_slices_it_goes_on_from_each_checkpoint(team, people, ke
 
 def test_what_stops_a_worker_is_told_like_any_other_stop(team, people):
     narrow = EncryptedColumn("person", "email", ("id",), width=100)
-    desk = team.alone._desk
+    desk = team.alone.desk
 
     def pulse(progress):
         if progress.label == "encrypting person":

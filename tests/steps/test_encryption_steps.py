@@ -15,6 +15,7 @@ from small_site import at_new_code, build, copied, narrow, new_key
 
 from deployguard.errors import Refused
 from deployguard.rows.application import Application
+from deployguard.steps.encryption import work
 from deployguard.steps.encryption_decrypt import EncryptionDecrypt
 from deployguard.steps.encryption_encrypt import EncryptionEncrypt
 from deployguard.steps.encryption_plan import EncryptionPlan
@@ -285,3 +286,12 @@ def test_decrypting_opens_every_token_and_its_undo_seals_all_again(site):
     EncryptionDecrypt().compensate(here)
     assert unsealed(site) == set()
     assert plaintext(site) == said
+
+
+def test_the_step_says_who_works_and_whether_others_come_first(site):
+    how = EncryptionEncrypt.model_validate({"workers": 3, "others_first": False})
+
+    with work(seen(site), how=how) as given:
+        assert (given.crew.many, given.crew.others_first) == (3, False)
+    with work(seen(site), how=EncryptionEncrypt()) as given:
+        assert given.crew.others_first
