@@ -1,11 +1,12 @@
 """What every database product promises to the rooms above. Its file says only how it does it."""
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from deployguard.databases.residue import Residue
 
@@ -176,6 +177,14 @@ class Kept:
     digest: bytes = field(repr=False)
 
 
+def alike(changes: Sequence[Change]) -> dict[tuple[int, ...], list[Change]]:
+    """Changes by the columns that they are of."""
+    found: defaultdict[tuple[int, ...], list[Change]] = defaultdict(list)
+    for change in changes:
+        found[change.columns].append(change)
+    return found
+
+
 PAGE_BYTES = 8 << 20
 """After so many bytes of values a page ends: memory stays flat, whatever the rows hold."""
 
@@ -188,6 +197,23 @@ def within(more: Callable[[], Sequence[Row]]) -> list[Row]:
         rows += portion
         size += sum(map(len, filter(None, chain.from_iterable(row.values for row in portion))))
     return rows
+
+
+@dataclass(frozen=True)
+class Part:
+    """Changes of the same columns, and what the product sends for them."""
+
+    columns: tuple[int, ...]
+    changes: Sequence[Change] = field(repr=False)
+    sent: Any = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Ready:
+    """Changes of a table in the form in which its product takes them: nothing is left to do but to send them."""
+
+    table: RowTable
+    parts: tuple[Part, ...]
 
 
 @dataclass(frozen=True)
@@ -206,7 +232,7 @@ class Gentle:
 class Batch(Protocol):
     """One transaction under a fencing token."""
 
-    def swap(self, table: RowTable, changes: Sequence[Change]) -> list[Key]:
+    def swap(self, ready: Ready) -> list[Key]:
         """Write each change whose old values are still there, compared byte by byte; the keys of the others."""
 
     def save(self, operation: str, table: str, checkpoint: Checkpoint) -> Mark | None:
@@ -270,6 +296,13 @@ class Database(Protocol):
 
     def claim(self, fence: int) -> None:
         """Shut out every lower fencing token. Raises `LeaseLost` when a higher one was here."""
+
+    def ready(self, table: RowTable, changes: Sequence[Change]) -> Ready:
+        """Changes for a batch to swap, made before it begins: others wait for no more than the sending.
+
+        Raises:
+            StepFailed: a new value is nothing that the product can store.
+        """
 
     def batch(self, fence: int) -> AbstractContextManager[Batch]:
         """A transaction that commits at the end, or keeps nothing; `LeaseLost` when fenced out."""

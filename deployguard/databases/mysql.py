@@ -16,10 +16,12 @@ from pymysql.cursors import DictCursor, SSCursor
 
 from deployguard.databases.base import (
     PREFIX,
+    Change,
     Condition,
     Gentle,
     Identity,
     Key,
+    Ready,
     Row,
     RowTable,
     Sieve,
@@ -30,7 +32,7 @@ from deployguard.databases.base import (
 from deployguard.databases.mysql_catalog import TableTypes, read_shape, read_tables, read_types
 from deployguard.databases.mysql_errors import explaining
 from deployguard.databases.mysql_residue import MysqlResidue
-from deployguard.databases.mysql_swap import MysqlBatch, kept_id, name
+from deployguard.databases.mysql_swap import MysqlBatch, kept_id, made_ready, name
 from deployguard.databases.server import ServerState
 from deployguard.databases.state import TABLES, dump_key, only_number, require_fence
 from deployguard.databases.url import DatabaseUrl
@@ -320,6 +322,10 @@ class Mysql(ServerState):
             cursor.execute(f"SELECT fence FROM {PREFIX}fence FOR UPDATE")
             require_fence(cursor.fetchone()[0], fence, self._where.shown)
 
+    def ready(self, table: RowTable, changes: Sequence[Change]) -> Ready:
+        """Changes for a batch to swap."""
+        return made_ready(table, changes, self._types_of(table), packet=self._packet, mariadb=self._is_mariadb)
+
     @contextmanager
     def batch(self, fence: int) -> Iterator[MysqlBatch]:
         """A transaction under a fencing token; it holds the fence row, so that no claim passes meanwhile."""
@@ -329,7 +335,7 @@ class Mysql(ServerState):
             if has_state:
                 found = self._all(f"SELECT fence FROM {PREFIX}fence LOCK IN SHARE MODE")
             require_fence(found[0][0] if found else None, fence, self._where.shown)
-            yield MysqlBatch(connection, self._types_of, self.rows, packet=self._packet, mariadb=self._is_mariadb)
+            yield MysqlBatch(connection, self.rows)
 
     def kept(self, operation: str, table: RowTable, keys: Sequence[Key]) -> dict[tuple[str, Key], bytes]:
         """Those of some rows."""

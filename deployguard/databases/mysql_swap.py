@@ -1,13 +1,12 @@
 """Writing many rows of MariaDB or MySQL at once: a list of values joined to the table by its key."""
 
 import hashlib
-from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pymysql
 
-from deployguard.databases.base import PREFIX, Change, Checkpoint, Kept, Key, Mark, Row, RowTable
+from deployguard.databases.base import PREFIX, Change, Checkpoint, Kept, Key, Mark, Part, Ready, Row, RowTable, alike
 from deployguard.databases.mysql_catalog import TableTypes
 from deployguard.databases.mysql_values import Place, lists, places
 from deployguard.databases.state import CHECKPOINT, columns_of, dump_key, refuse_unstorable
@@ -21,30 +20,16 @@ class MysqlBatch:
     """Writes of one transaction."""
 
     def __init__(
-        self,
-        connection: "pymysql.Connection[Any]",
-        types: Callable[[RowTable], TableTypes],
-        rows: Callable[[RowTable, Sequence[Key]], list[Row]],
-        *,
-        packet: int,
-        mariadb: bool,
+        self, connection: "pymysql.Connection[Any]", rows: Callable[[RowTable, Sequence[Key]], list[Row]]
     ) -> None:
-        self._connection, self._types, self._rows = connection, types, rows
-        self._most, self._row = min(_STATEMENT, packet // 4), b"(" if mariadb else b"ROW("
+        self._connection, self._rows = connection, rows
 
-    def swap(self, table: RowTable, changes: Sequence[Change]) -> list[Key]:
+    def swap(self, ready: Ready) -> list[Key]:
         """Write each change whose old values are still there, compared byte by byte."""
-        refuse_unstorable(table, changes, nul=True)
-        alike: dict[tuple[int, ...], list[Change]] = defaultdict(list)
-        for change in changes:
-            alike[change.columns].append(change)
         lost: list[Key] = []
-        for columns, group in alike.items():
-            packed = places(group)
-            before, after = _update(table, columns, self._types(table), packed)
-            for some, values in lists(group, self._row, packed, self._most):
-                if self._write(b"".join((before, values, after)), table) != len(some):
-                    lost += self._not_written(table, some)
+        for part in ready.parts:
+            if self._write(part.sent, ready.table) != len(part.changes):
+                lost += self._not_written(ready.table, part.changes)
         return lost
 
     def _write(self, statement: bytes, table: RowTable) -> int:
@@ -83,6 +68,28 @@ class MysqlBatch:
                     for k in kept
                 ],
             )
+
+
+def made_ready(table: RowTable, changes: Sequence[Change], types: TableTypes, *, packet: int, mariadb: bool) -> Ready:
+    """Changes as statements, each no longer than the server takes."""
+    refuse_unstorable(table, changes, nul=True)
+    return Ready(
+        table,
+        tuple(
+            Part(columns, some, statement)
+            for columns, group in alike(changes).items()
+            for some, statement in _statements(table, columns, group, types, packet, b"(" if mariadb else b"ROW(")
+        ),
+    )
+
+
+def _statements(
+    table: RowTable, columns: tuple[int, ...], group: Sequence[Change], types: TableTypes, packet: int, row: bytes
+) -> Iterator[tuple[Sequence[Change], bytes]]:
+    packed = places(group)
+    before, after = _update(table, columns, types, packed)
+    for some, values in lists(group, row, packed, min(_STATEMENT, packet // 4)):
+        yield some, b"".join((before, values, after))
 
 
 def name(identifier: str) -> str:

@@ -16,10 +16,12 @@ from psycopg.conninfo import make_conninfo
 
 from deployguard.databases.base import (
     PREFIX,
+    Change,
     Condition,
     Gentle,
     Identity,
     Key,
+    Ready,
     Row,
     RowTable,
     Sieve,
@@ -30,7 +32,7 @@ from deployguard.databases.base import (
 from deployguard.databases.postgres_catalog import KeyType, key_types, read_shape, read_tables
 from deployguard.databases.postgres_errors import explaining
 from deployguard.databases.postgres_residue import PostgresResidue
-from deployguard.databases.postgres_swap import PostgresBatch, name
+from deployguard.databases.postgres_swap import PostgresBatch, made_ready, name
 from deployguard.databases.server import ServerState
 from deployguard.databases.state import TABLES, dump_key, only_number, require_fence
 from deployguard.databases.url import DatabaseUrl
@@ -301,6 +303,10 @@ class Postgres(ServerState):
                     (fence,),
                 ).fetchone()
                 require_fence(found[0] if found else None, fence, self._where.shown)
+
+    def ready(self, table: RowTable, changes: Sequence[Change]) -> Ready:
+        """Changes for a batch to swap."""
+        return made_ready(table, changes, self._types(table))
 
     @contextmanager
     def batch(self, fence: int) -> Iterator[PostgresBatch]:

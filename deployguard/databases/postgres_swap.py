@@ -4,7 +4,6 @@ Source: postgresql.org/docs/current/sql-copy, "Binary Format".
 """
 
 import struct
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from itertools import repeat
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from deployguard.databases.base import PREFIX, Change, Checkpoint, Kept, Key, Mark, RowTable, Value
+from deployguard.databases.base import PREFIX, Change, Checkpoint, Kept, Key, Mark, Part, Ready, RowTable, Value, alike
 from deployguard.databases.postgres_catalog import KeyType
 from deployguard.databases.state import CHECKPOINT, columns_of, dump_key, refuse_unstorable
 
@@ -31,16 +30,12 @@ class PostgresBatch:
         self._connection, self._types = connection, types
         self._filled = set[str]()
 
-    def swap(self, table: RowTable, changes: Sequence[Change]) -> list[Key]:
+    def swap(self, ready: Ready) -> list[Key]:
         """Write each change whose old values are still there, compared byte by byte."""
-        alike: dict[tuple[int, ...], list[Change]] = defaultdict(list)
-        for change in changes:
-            alike[change.columns].append(change)
-        return [key for columns, group in alike.items() for key in self._swap(table, columns, group)]
+        return [key for part in ready.parts for key in self._swap(ready.table, part)]
 
-    def _swap(self, table: RowTable, columns: tuple[int, ...], group: list[Change]) -> list[Key]:
-        types = self._types(table)
-        refuse_unstorable(table, group, nul=False)
+    def _swap(self, table: RowTable, part: Part) -> list[Key]:
+        types, columns = self._types(table), part.columns
         temporary = _temporary(table, types, columns)
         self._execute(_create(table, types, columns))
         if temporary in self._filled:
@@ -48,9 +43,9 @@ class PostgresBatch:
             self._execute(f"TRUNCATE {temporary}")
         self._filled.add(temporary)
         with self._connection.cursor().copy(_sql(f"COPY {temporary} FROM STDIN (FORMAT BINARY)")) as copy:
-            copy.write(_binary(types, group))
+            copy.write(part.sent)
         written = self._execute(_update(table, columns, types)).rowcount
-        return self._execute(_not_written(table, columns, types)).fetchall() if written != len(group) else []
+        return self._execute(_not_written(table, columns, types)).fetchall() if written != len(part.changes) else []
 
     def _execute(self, query: str) -> psycopg.Cursor[tuple[Any, ...]]:
         return self._connection.execute(_sql(query), ())
@@ -73,6 +68,13 @@ class PostgresBatch:
             " ON CONFLICT DO NOTHING",
             [(operation, table, k.column, dump_key(k.key), k.digest) for k in kept],
         )
+
+
+def made_ready(table: RowTable, changes: Sequence[Change], types: Sequence[KeyType]) -> Ready:
+    """Changes as COPY reads them."""
+    refuse_unstorable(table, changes, nul=False)
+    groups = alike(changes).items()
+    return Ready(table, tuple(Part(columns, group, _binary(types, group)) for columns, group in groups))
 
 
 def name(identifier: str) -> str:

@@ -14,11 +14,13 @@ from urllib.parse import quote
 
 from deployguard.databases.base import (
     PREFIX,
+    Change,
     Checkpoint,
     Condition,
     Gentle,
     Identity,
     Key,
+    Ready,
     Row,
     RowTable,
     Sieve,
@@ -29,7 +31,7 @@ from deployguard.databases.base import (
 from deployguard.databases.sqlite_catalog import read_shape
 from deployguard.databases.sqlite_errors import explained
 from deployguard.databases.sqlite_residue import SqliteResidue
-from deployguard.databases.sqlite_swap import SqliteBatch, name
+from deployguard.databases.sqlite_swap import SqliteBatch, made_ready, name
 from deployguard.databases.state import CHECKPOINT, TABLES, checkpoint_of, dump_key, only_number, require_fence
 from deployguard.errors import Refused
 
@@ -256,6 +258,10 @@ class Sqlite:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
             raise
+
+    def ready(self, table: RowTable, changes: Sequence[Change]) -> Ready:
+        """Changes for a batch to swap."""
+        return made_ready(table, changes)
 
     @contextmanager
     def batch(self, fence: int) -> Iterator[SqliteBatch]:

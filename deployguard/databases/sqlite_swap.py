@@ -1,10 +1,9 @@
 """Writing rows of SQLite: one prepared statement for all rows that change alike. Source: sqlite.org/lang_expr.html."""
 
 import sqlite3
-from collections import defaultdict
 from collections.abc import Sequence
 
-from deployguard.databases.base import PREFIX, Change, Checkpoint, Kept, Key, Mark, RowTable
+from deployguard.databases.base import PREFIX, Change, Checkpoint, Kept, Key, Mark, Part, Ready, RowTable, alike
 from deployguard.databases.state import CHECKPOINT, columns_of, dump_key
 
 
@@ -14,17 +13,13 @@ class SqliteBatch:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
 
-    def swap(self, table: RowTable, changes: Sequence[Change]) -> list[Key]:
+    def swap(self, ready: Ready) -> list[Key]:
         """Write each change whose old values are still there, compared byte by byte."""
         lost: list[Key] = []
-        alike: dict[tuple[int, ...], list[Change]] = defaultdict(list)
-        for change in changes:
-            alike[change.columns].append(change)
-        for columns, group in alike.items():
-            sql = _swap_sql(table, columns)
-            written = self._connection.executemany(sql, [(*c.new, *c.key, *c.old) for c in group]).rowcount
-            if written != len(group):
-                lost += self._not_written(table, group)
+        for part in ready.parts:
+            written = self._connection.executemany(_swap_sql(ready.table, part.columns), part.sent).rowcount
+            if written != len(part.changes):
+                lost += self._not_written(ready.table, part.changes)
         return lost
 
     def _not_written(self, table: RowTable, group: Sequence[Change]) -> list[Key]:
@@ -52,6 +47,12 @@ class SqliteBatch:
             f"INSERT OR IGNORE INTO {PREFIX}kept (operation, name, field, key, digest) VALUES (?, ?, ?, ?, ?)",
             [(operation, table, k.column, dump_key(k.key), k.digest) for k in kept],
         )
+
+
+def made_ready(table: RowTable, changes: Sequence[Change]) -> Ready:
+    """Changes as lists of parameters."""
+    groups = alike(changes).items()
+    return Ready(table, tuple(Part(columns, g, [(*c.new, *c.key, *c.old) for c in g]) for columns, g in groups))
 
 
 def _swap_sql(table: RowTable, columns: tuple[int, ...]) -> str:

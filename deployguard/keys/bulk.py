@@ -10,8 +10,7 @@ RFC 2104 (HMAC); RFC 5652, 6.3 (padding).
 """
 
 import os
-from base64 import urlsafe_b64decode
-from binascii import Error, a2b_base64, b2a_base64
+from binascii import Error
 from collections.abc import Iterable, Sequence
 from hmac import compare_digest
 from itertools import compress
@@ -22,6 +21,7 @@ from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import CBC
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.hmac import HMAC
+from pybase64 import b64decode, urlsafe_b64decode, urlsafe_b64encode
 
 from deployguard.keys.tokens import AT_ONCE, EQUALS, PLAIN, ZEROS, alike
 from deployguard.portions import portions
@@ -35,7 +35,6 @@ _ZERO = bytes(_BLOCK)
 # by the length of the text, or of the padding, in its last block
 _PADDING = [bytes([_BLOCK - n]) * (_BLOCK - n) for n in range(_BLOCK)]
 _PADDED = [b"", *(bytes([n]) * n for n in range(1, _BLOCK + 1))]
-_URL = bytes.maketrans(b"+/", b"-_")
 
 
 class Faulty(Exception):
@@ -178,7 +177,7 @@ def _raw(head: bytes, bodies: Sequence[bytes], macs: Sequence[bytes]) -> bytes:
 def _tokens(raw: bytes, size: int) -> list[bytes]:
     """Each token's text, of so many bytes."""
     over = -size % 3
-    texts = _cut(b2a_base64(raw, newline=False).translate(_URL), f"{(size + over) // 3 * 4 - over}s{over}x")
+    texts = _cut(urlsafe_b64encode(raw), f"{(size + over) // 3 * 4 - over}s{over}x")
     # a group that is not full ends in "=" where its zeros would stand
     return [text + EQUALS[over] for text in texts] if over else texts
 
@@ -186,6 +185,6 @@ def _tokens(raw: bytes, size: int) -> list[bytes]:
 def _read(tokens: Sequence[bytes]) -> bytes:
     """What `_raw` made, out of the tokens' text; nothing where that is no base64."""
     try:
-        return a2b_base64(b"".join(tokens).translate(PLAIN))
+        return b64decode(b"".join(tokens).translate(PLAIN), validate=True)
     except Error:
         return b""

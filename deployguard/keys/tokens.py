@@ -1,11 +1,12 @@
 """The outer form of a Fernet token: what can be known without a key. Source: github.com/fernet/spec, "Token Format"."""
 
 import time
-from binascii import a2b_base64
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from struct import iter_unpack
 from typing import NamedTuple, TypeVar
+
+from pybase64 import b64decode
 
 from deployguard.portions import portions
 
@@ -91,7 +92,7 @@ def _forms_alike(values: Sequence[bytes]) -> list[bytes | None]:
     likely = [value for value in values if value.startswith(_BEGIN)]
     text = b"".join(likely)
     if len(likely) == many and not text.translate(None, _ALPHABET) and text.count(b"=") == lacks * many:
-        stream = a2b_base64(text.translate(PLAIN))
+        stream = b64decode(text.translate(PLAIN), validate=True)
         raws, over = zip(*iter_unpack(f"{size // 4 * 3 - lacks}s{lacks}s", stream), strict=True)
         endings = [ending for (ending,) in iter_unpack(f"{size - lacks}x{lacks}s", text)]
         # the bits that no byte uses are zero, and so is what stands for "="
@@ -159,4 +160,4 @@ def has_token_form(value: bytes) -> bool:
 
 def token_time(token: bytes) -> int:
     """When a token was made, in seconds since 1970, as it says itself."""
-    return int.from_bytes(a2b_base64(token[:12].translate(PLAIN))[STAMP])
+    return int.from_bytes(b64decode(token[:12].translate(PLAIN))[STAMP])

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from deployguard.databases.base import Change, Checkpoint, Database, Kept, Key, Mark, Row, RowTable, Sieve
+from deployguard.databases.base import Change, Checkpoint, Database, Kept, Key, Mark, Ready, Row, RowTable, Sieve
 from deployguard.errors import StepFailed
 from deployguard.rows.crew import Crew, Desk, Hands, Slice, carry_out
 from deployguard.rows.manners import Others
@@ -209,10 +209,12 @@ def rewrite_slice(desk: Desk, part: _Part, seconds: float) -> Slice[_Part]:
         page, changes = _limited(page, rewriter.changes(page), job, checkpoint)
         if not page:
             return Slice(replace(part, marks=tuple(marks)), rows, ended=True, batch=many)
+        made = rewriter.made_ready(page, changes, checkpoint)
         with desk.manners.turn(desk.database.gentle):
             begun = time.monotonic()
-            checkpoint, mark = rewriter.write(page, changes, checkpoint)
+            mark = rewriter.write(made)
             size = size if gentle else size.after(time.monotonic() - begun)
+        checkpoint = made.checkpoint
         if mark is not None and not later:
             marks.append(mark)
         rows += len(page)
@@ -233,6 +235,15 @@ def _limited(
 
 
 @dataclass(frozen=True)
+class _Write:
+    """One batch, ready to be sent: the changes, what the undo must leave, and where the operation stands then."""
+
+    ready: Ready
+    kept: tuple[Kept, ...]
+    checkpoint: Checkpoint
+
+
+@dataclass(frozen=True)
 class _Rewriter:
     """Makes changes of pages, and writes them."""
 
@@ -241,25 +252,31 @@ class _Rewriter:
     idea: Idea
     table: RowTable
 
-    def write(self, page: list[Row], changes: list[Change], checkpoint: Checkpoint) -> tuple[Checkpoint, Mark | None]:
+    def made_ready(self, page: Sequence[Row], changes: Sequence[Change], checkpoint: Checkpoint) -> "_Write":
+        """All that can be done before the transaction begins."""
         # of rows that got new values in all columns there is nothing left to keep
-        kept = self.idea.kept(page) if checkpoint.number == 1 and not self._all_new(page, changes) else []
+        keeps = checkpoint.number == 1 and not self._all_new(page, changes)
         moved = replace(checkpoint, after=page[-1].key, changed=checkpoint.changed + len(changes))
+        ready = self.desk.database.ready(self.table, changes)
+        return _Write(ready, tuple(self.idea.kept(page)) if keeps else (), moved)
+
+    def write(self, made: "_Write") -> Mark | None:
         with self.desk.database.batch(self.job.fence) as batch:
-            lost = batch.swap(self.table, changes)
-            mark = batch.save(self.job.operation, self.table.name, moved)
-            if kept:
-                batch.keep(self.job.operation, self.table.name, kept)
+            lost = batch.swap(made.ready)
+            mark = batch.save(self.job.operation, self.table.name, made.checkpoint)
+            if made.kept:
+                batch.keep(self.job.operation, self.table.name, made.kept)
         self._again(lost)
-        return moved, mark
+        return mark
 
     def _again(self, lost: list[Key]) -> None:
         for _ in range(_LOST_RACES):
             if not lost:
                 return
             changes = self.changes(self.desk.database.rows(self.table, lost))
+            ready = self.desk.database.ready(self.table, changes)
             with self.desk.database.batch(self.job.fence) as batch:
-                lost = batch.swap(self.table, changes)
+                lost = batch.swap(ready)
         # what is still lost is somebody's busiest row: this pass counted a change, so another follows
 
     def changes(self, rows: Sequence[Row]) -> list[Change]:

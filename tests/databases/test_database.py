@@ -29,7 +29,7 @@ def database(people, opened):
 def write(database, *changes, table=PERSON, fence=1):
     database.claim(fence)
     with database.batch(fence) as batch:
-        return batch.swap(table, changes)
+        return batch.swap(database.ready(table, changes))
 
 
 def emails(store):
@@ -186,7 +186,7 @@ def test_a_sieve_leaves_out_what_is_not_worth_reading(store, opened, sieve, want
 def test_rows_that_a_batch_has_written_last_are_left_out_where_the_product_knows_them(database, people):
     database.claim(1)
     with database.batch(1) as batch:
-        batch.swap(PERSON, [email(n, f"user{n}@example.org".encode(), b"token") for n in (1, 2, 3)])
+        batch.swap(database.ready(PERSON, [email(n, f"user{n}@example.org".encode(), b"token") for n in (1, 2, 3)]))
         mark = batch.save("op", "person", Checkpoint())
     people.run("UPDATE person SET phone = '+49 0' WHERE id = 2")
     sieve = Sieve(unlike=((1, 1, 0, "^x"),), unless=() if mark is None else (mark,))
@@ -378,7 +378,7 @@ def test_a_value_too_wide_is_refused_and_never_cut(database, people):
 def test_a_batch_is_kept_whole_with_its_checkpoint(database, opened, people):
     database.claim(1)
     with database.batch(1) as batch:
-        batch.swap(PERSON, [email(1, b"user1@example.org", b"token")])
+        batch.swap(database.ready(PERSON, [email(1, b"user1@example.org", b"token")]))
         batch.save("op", "person", Checkpoint(3, number=2, after=(1,), changed=3, total=4))
 
     other = opened(people)
@@ -392,7 +392,7 @@ def test_a_batch_that_fails_leaves_nothing(database, people):
     database.claim(1)
 
     with pytest.raises(ZeroDivisionError), database.batch(1) as batch:  # noqa: PT012 - the batch is what fails
-        batch.swap(PERSON, [email(1, b"user1@example.org", b"token")])
+        batch.swap(database.ready(PERSON, [email(1, b"user1@example.org", b"token")]))
         batch.save("op", "person", Checkpoint())
         batch.keep("op", "person", [Kept("email", (1,), b"d")])
         raise ZeroDivisionError
@@ -450,7 +450,7 @@ def test_a_higher_fencing_token_shuts_out_the_lower_ones(database, opened, peopl
     late.claim(7)
 
     with pytest.raises(LeaseLost), database.batch(5) as batch:
-        batch.swap(PERSON, [email(1, b"user1@example.org", b"stale")])
+        batch.swap(database.ready(PERSON, [email(1, b"user1@example.org", b"stale")]))
     with pytest.raises(LeaseLost):
         database.claim(6)
 
@@ -468,7 +468,7 @@ def test_a_claim_waits_for_the_batch_of_the_holder(database, opened, people):
         claim.start()
         claim.join(0.5)
         assert claim.is_alive()
-        batch.swap(PERSON, [email(1, b"user1@example.org", b"token")])
+        batch.swap(database.ready(PERSON, [email(1, b"user1@example.org", b"token")]))
     claim.join(30)
 
     assert emails(people)[0] == "token"

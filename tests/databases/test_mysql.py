@@ -14,7 +14,7 @@ THING = RowTable("thing", ("k",), ("v",))
 def swap(database, *changes, table=THING):
     database.claim(1)
     with database.batch(1) as batch:
-        return batch.swap(table, changes)
+        return batch.swap(database.ready(table, changes))
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ def test_a_lost_connection_is_told_and_the_next_call_makes_a_new_one(mariadb, op
 
     with pytest.raises(ConnectionLost), database.batch(1) as batch:  # noqa: PT012 - the batch is what fails
         mariadb.run(f"KILL CONNECTION {number}")
-        batch.swap(THING, [Change((1,), (0,), (b"old",), (b"new",))])
+        batch.swap(database.ready(THING, [Change((1,), (0,), (b"old",), (b"new",))]))
 
     assert mariadb.run("SELECT v FROM thing") == [("old",)]
     assert swap(database, Change((1,), (0,), (b"old",), (b"new",))) == []

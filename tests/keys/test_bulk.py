@@ -158,7 +158,7 @@ def flipped(found):
         (module, "_cut"),
         (BulkFernet, "_macs"),
         (module, "_raw"),
-        (module, "b2a_base64"),
+        (module, "urlsafe_b64encode"),
         (module, "_tokens"),
         (module, "_read"),
         (BulkFernet, "_texts"),
