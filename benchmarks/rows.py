@@ -47,7 +47,7 @@ from deployguard.secret import Secret  # noqa: E402
 COLUMNS = ("first_name", "last_name", "email", "discord", "slack", "github")
 TARGETS = tuple(EncryptedColumn("profile", column, ("id",)) for column in COLUMNS)
 KEY = Fernet.generate_key().decode()
-BESIDE = 8.0
+BESIDE = 20.0
 """Seconds in which the other user writes."""
 GOALS = {"sqlite": (25, 0.22), "postgres": (30, 0.30), "mariadb": (12, 0.25)}
 

@@ -385,7 +385,7 @@ def _worth(table: RowTable, sieve: Sieve) -> tuple[str, tuple[Value, ...]]:
     if sieve.unless:
         # a row's xmin is the transaction that wrote it; an old row of the same number, billions later, was
         # looked at when the batch was made
-        worth = f"t.xmin::text::bigint <> ALL ('{{{','.join(map(str, sieve.unless))}}}'::bigint[]) AND {worth}"
+        worth = f"t.xmin <> ALL ('{{{','.join(map(str, sieve.unless))}}}'::xid[]) AND {worth}"
     return worth, values
 
 
