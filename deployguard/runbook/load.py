@@ -51,7 +51,7 @@ class LoadedRunbook:
         return self.document.place(path).line
 
 
-def load_runbook(file: Path, kinds: Models, sources: Models, *, begins: bool = True) -> LoadedRunbook:
+def load_runbook(file: Path, kinds: Models, sources: Models, *, begins: bool) -> LoadedRunbook:
     """Read and check a runbook.
 
     Args:
@@ -71,7 +71,8 @@ def runbook_from(definition: Mapping[str, Any], kinds: Models, sources: Models) 
     text = json.dumps(
         {k: v for k, v in definition.items() if k not in {"file", "derived", "aside"}}, ensure_ascii=False
     )
-    loaded = _checked(parse_lines(text, Path(str(definition.get("file", "runbook.yaml")))), kinds, sources)
+    document = parse_lines(text, Path(str(definition.get("file", "runbook.yaml"))))
+    loaded = _checked(document, kinds, sources, begins=False)
     return replace(loaded, derived=bool(definition.get("derived")), aside=bool(definition.get("aside")))
 
 
@@ -81,7 +82,7 @@ def digest_of(data: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _checked(document: Document, kinds: Models, sources: Models, *, begins: bool = False) -> LoadedRunbook:
+def _checked(document: Document, kinds: Models, sources: Models, *, begins: bool) -> LoadedRunbook:
     if not isinstance(document.data, dict):
         hint = "Begin with 'version: 1', 'name:', 'environments:' and 'steps:'; README.md shows the shortest runbook."
         raise RunbookError([document.problem("a runbook is a mapping of keys to values", (), hint)])

@@ -67,7 +67,7 @@ class Project:
     def _session(
         self, work, *, stop=None, clock=None, selection=None, observer=None, wrap=lambda journal: journal, **given
     ):
-        runbook = load_runbook(self.folder / "runbook.yaml", all_kinds(), SOURCES)
+        runbook = load_runbook(self.folder / "runbook.yaml", all_kinds(), SOURCES, begins=True)
         plan = make_plan(runbook, "staging", all_kinds(), env=os.environ, selection=selection or Selection())
         target = make_target(plan, open_home(self.folder / ".deployguard"), clock or SystemClock())
         journal = SqliteJournal(target.home.journal)

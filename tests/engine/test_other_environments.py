@@ -32,7 +32,7 @@ def elsewhere(tmp_path, monkeypatch):
         for name, value in {"KEY": "staging's", **env}.items():
             monkeypatch.setenv(name, value)
         (tmp_path / "runbook.yaml").write_text(RUNBOOK % place)
-        runbook = load_runbook(tmp_path / "runbook.yaml", KINDS, SOURCES)
+        runbook = load_runbook(tmp_path / "runbook.yaml", KINDS, SOURCES, begins=True)
         plan = make_plan(runbook, "staging", KINDS, env=os.environ)
         return make_target(plan, Home(tmp_path / "home"), SystemClock()).elsewhere["production"]
 

@@ -26,10 +26,10 @@ def on(step, database):
 
 @pytest.fixture
 def load(tmp_path):
-    def load(steps, **how):
+    def load(steps, *, begins=True):
         file = tmp_path / "runbook.yaml"
         file.write_text(HEAD + steps, "utf-8")
-        return load_runbook(file, all_kinds(), SOURCES, **how)
+        return load_runbook(file, all_kinds(), SOURCES, begins=begins)
 
     return load
 

@@ -70,7 +70,7 @@ def load(tmp_path):
     def load(text):
         file = tmp_path / "runbook.yaml"
         file.write_text(text, encoding="utf-8")
-        return load_runbook(file, KINDS, SOURCES)
+        return load_runbook(file, KINDS, SOURCES, begins=True)
 
     return load
 
@@ -213,7 +213,7 @@ def test_yaml_that_is_broken_or_too_clever_is_refused(load, text, message):
 
 def test_an_absent_runbook_is_said_to_be_absent(tmp_path):
     with pytest.raises(RunbookError, match="no runbook here"):
-        load_runbook(tmp_path / "none.yaml", KINDS, SOURCES)
+        load_runbook(tmp_path / "none.yaml", KINDS, SOURCES, begins=True)
 
 
 def test_text_that_is_not_utf8_is_refused_with_its_line(tmp_path):
@@ -221,7 +221,7 @@ def test_text_that_is_not_utf8_is_refused_with_its_line(tmp_path):
     file.write_bytes(b"version: 1\nname: \xff\n")
 
     with pytest.raises(RunbookError) as caught:
-        load_runbook(file, KINDS, SOURCES)
+        load_runbook(file, KINDS, SOURCES, begins=True)
 
     assert caught.value.problems[0].line == 2
 
@@ -250,6 +250,6 @@ def test_the_runbook_at_the_top_of_the_repository_is_valid():
     from deployguard.secret_sources import SOURCES
     from deployguard.steps import all_kinds
 
-    runbook = load_runbook(Path(__file__).parents[2] / "runbook.yaml", all_kinds(), SOURCES)
+    runbook = load_runbook(Path(__file__).parents[2] / "runbook.yaml", all_kinds(), SOURCES, begins=True)
 
     assert set(runbook.spec.environments) == {"staging", "production"}

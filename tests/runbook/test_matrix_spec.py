@@ -72,7 +72,7 @@ def load(tmp_path):
     def load(text):
         file = tmp_path / "runbook.yaml"
         file.write_text(text, "utf-8")
-        return load_runbook(file, all_kinds(), SOURCES)
+        return load_runbook(file, all_kinds(), SOURCES, begins=True)
 
     return load
 

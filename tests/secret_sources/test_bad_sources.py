@@ -34,7 +34,7 @@ def problems(tmp_path, source, given):
     file = tmp_path / "runbook.yaml"
     file.write_text(yaml.safe_dump(runbook, sort_keys=False), "utf-8")
     try:
-        load_runbook(file, KINDS, SOURCES)
+        load_runbook(file, KINDS, SOURCES, begins=True)
     except RunbookError as error:
         return error.problems
     return ()

@@ -23,7 +23,7 @@ def problems(tmp_path, kind, given):
     file = tmp_path / "runbook.yaml"
     file.write_text(text, "utf-8")
     try:
-        load_runbook(file, KINDS, SOURCES)
+        load_runbook(file, KINDS, SOURCES, begins=True)
     except RunbookError as error:
         return text, error.problems
     return text, ()
