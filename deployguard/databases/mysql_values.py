@@ -52,12 +52,14 @@ def lists(
         group: changes of the same columns.
         row: how a row begins.
         packed: see `places`.
-        most: bytes that a list may have, unless one row has more. Where a value has to travel in
-            hexadecimal it is twice as long, and where it is filled up longer than it is.
+        most: bytes that a list may have, unless one row has more. Where values have to travel in
+            hexadecimal it gets twice as long.
     """
     start = held = 0
+    filled = packed[-1].start + packed[-1].size if packed else None
     for end, change in enumerate(group):
-        size = sum(map(len, change.old)) + sum(map(len, change.new)) + _AROUND * 2 * len(change.old)
+        new = sum(map(len, change.new)) if filled is None else filled
+        size = sum(map(len, change.old)) + new + _AROUND * (len(change.old) + len(change.new) + len(change.key))
         if end > start and held + size > most:
             yield group[start:end], _rows(group[start:end], row, packed)
             start, held = end, 0

@@ -1,5 +1,6 @@
 """What every database promises to the row engine, on each product."""
 
+import random
 from dataclasses import replace
 from itertools import pairwise
 
@@ -353,6 +354,56 @@ def test_a_row_is_written_whole_or_not_at_all(database, people):
     assert people.run("SELECT email, phone FROM person WHERE id < 4 ORDER BY id") == [
         ("user1@example.org", "changed"), ("a", "b"), ("user3@example.org", "c"),
     ]  # fmt: skip
+
+
+TEXTS = [
+    "",
+    " ",
+    "a",
+    "a ",
+    " a",
+    "'",
+    "\\",
+    "O'Brien",
+    "1:",
+    ":",
+    "3:abc",
+    "ä",
+    "日本 ",
+    "x" * 40,
+    "y" * 150,
+    "-- %s %b",
+]
+
+
+@pytest.mark.parametrize("seed", range(7))
+def test_many_values_of_any_length_and_spelling_are_written_at_once_and_stale_ones_told(people, opened, seed):
+    """Sizes that are alike, nearly alike and far apart, spaces at the end, quotes: each way in which a product packs."""
+    some = random.Random(seed)
+    texts = [TEXTS, TEXTS[:8], ["gAAA", "gAAAA"], ["gAAA"], [*"abc "], ["abcd", "abc ", "abcde"], TEXTS][seed]
+    rows = {n: (some.choice(TEXTS), some.choice(TEXTS)) for n in range(100, 160)}
+    people.run_many("INSERT INTO person VALUES (?, ?, ?)", [(n, *row) for n, row in rows.items()])
+    wanted, changes, stale = dict(rows), [], []
+    for n, row in rows.items():
+        columns = some.choice([(0,), (1,), (0, 1)])
+        new = tuple(some.choice(texts) for _ in columns)
+        old = tuple(row[c] for c in columns)
+        if some.random() < 0.2:
+            # the same bytes altogether, cut elsewhere, or one more
+            old = (*old[:-1], f"{old[-1]}:")
+            stale.append((n,))
+        else:
+            wanted[n] = tuple(new[columns.index(c)] if c in columns else row[c] for c in (0, 1))
+        changes.append(Change((n,), columns, *(tuple(v.encode() for v in part) for part in (old, new))))
+
+    lost = write(opened(people), *changes)
+
+    there = {n: row for n, *row in people.run("SELECT id, email, phone FROM person WHERE id >= 100")}
+    assert {n: tuple(row) for n, row in there.items()} == wanted
+    # one that was to become what it is already cannot be told from one that was written
+    assert {*lost} <= {*stale}
+    assert all(changes[n - 100].new == tuple(rows[n][c].encode() for c in changes[n - 100].columns)
+               for (n,) in {*stale} - {*lost})  # fmt: skip
 
 
 def test_other_columns_and_their_defaults_stay_untouched(database, people):

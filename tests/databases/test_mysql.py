@@ -148,6 +148,24 @@ def test_a_batch_larger_than_a_packet_is_sent_in_parts(mariadb, opened):
     assert mariadb.run("SELECT count(*), min(length(v)) FROM thing") == [(30, 300_000)]
 
 
+@pytest.mark.parametrize("news", [lambda n: "x" * (10 if n < 150 else 4000), lambda _: "'" * 400])
+def test_no_statement_is_larger_than_a_packet_whatever_the_values_are(mariadb, opened, news):
+    """Short ones filled up to the size of long ones, and such as travel in hexadecimal."""
+    mariadb.run("CREATE TABLE thing (k int PRIMARY KEY, v longtext)")
+    mariadb.run("INSERT INTO thing SELECT seq, '' FROM seq_1_to_1000")
+    database = opened(mariadb)
+    database._packet = 400_000
+    news = [news(n) for n in range(1000)]
+
+    ready = database.ready(THING, [Change((n,), (0,), (b"",), (new.encode(),)) for n, new in enumerate(news, 1)])
+    database.claim(1)
+    with database.batch(1) as batch:
+        assert batch.swap(ready) == []
+
+    assert max(len(part.sent) for part in ready.parts) < 400_000
+    assert mariadb.run("SELECT length(v) FROM thing ORDER BY k") == [(len(new),) for new in news]
+
+
 def test_triggers_that_an_update_fires_are_named(mariadb, opened):
     mariadb.run("CREATE TABLE thing (k int PRIMARY KEY, v text)")
     mariadb.run("CREATE TRIGGER history BEFORE UPDATE ON thing FOR EACH ROW SET NEW.v = NEW.v")
