@@ -18,8 +18,10 @@ _FIRST, _FULL, _GENTLE = 0.04, 0.02, 0.1
 """Seconds of listening: before the first write; while the work goes at full speed; while it has stepped back."""
 _SILENT = 4
 """After so many listenings that heard nobody the work goes at full speed again."""
-_PATIENCE = 1.0
+_PATIENCE = 3.0
 """Seconds to wait for the turns. One that a dead process had never comes."""
+_LONGEST = 1.0
+"""Seconds of a pause: a batch that itself waited for a lock took long without having written."""
 
 
 class _Turns(Protocol):
@@ -71,7 +73,7 @@ class Manners:
             begun = time.monotonic()
             yield
             if self.gentle:
-                time.sleep((time.monotonic() - begun) * (self.many / gentle.share - 1))
+                time.sleep(min(_LONGEST, (time.monotonic() - begun) * (self.many / gentle.share - 1)))
 
     @contextmanager
     def quiet(self, turns: int, seconds: float | None) -> Iterator[bool]:

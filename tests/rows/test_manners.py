@@ -131,6 +131,17 @@ def test_having_stepped_back_one_writes_for_no_more_than_its_share_of_the_time()
     assert time.monotonic() - begun >= 0.08
 
 
+def test_a_batch_that_had_to_wait_itself_is_not_followed_by_a_pause_without_end(monkeypatch):
+    monkeypatch.setattr(manners, "_LONGEST", 0.02)
+    ours = Manners()
+    ours.step_back(True)
+    begun = time.monotonic()
+    with ours.turn(Gentle(rows=20, share=0.01)):
+        time.sleep(0.1)
+
+    assert time.monotonic() - begun < 1
+
+
 def test_nobody_of_the_crew_writes_while_one_listens():
     ours, wrote = Manners(), []
 
