@@ -19,9 +19,9 @@ _STEPS_BACK = (
 )
 _BATCH = "the rows of a batch are locked until it is committed; reading goes on"
 _LOCKS = {
-    "postgresql": _BATCH + _STEPS_BACK.format(times=8),
+    "postgresql": _BATCH + _STEPS_BACK.format(times=9),
     "sqlite": "all writers of the file wait for each batch; reading goes on in WAL mode only"
-    + _STEPS_BACK.format(times=30),
+    + _STEPS_BACK.format(times=40),
     **dict.fromkeys(("mariadb", "mysql"), _BATCH + _STEPS_BACK.format(times=7)),
 }
 _LOG = {"postgresql": "WAL", "sqlite": "journal or WAL", "mariadb": "binary log", "mysql": "binary log"}
