@@ -117,6 +117,8 @@ class Postgres(ServerState):
             "extra_float_digits": "1", "client_min_messages": "warning",
             # rather an error than a table with rows missing
             "row_security": "off",
+            # up to release 17 a plan that was turned down counts as dear enough to be compiled, for each batch anew
+            "jit": "off",
             **dict.fromkeys(_BY_KEY, "off"),
         }  # fmt: skip
         return sql.SQL("; ".join(f"SET {key} = {value}" for key, value in settings.items()))

@@ -71,6 +71,12 @@ def test_a_batch_finds_its_rows_by_the_key_whatever_the_planner_was_told(postgre
     assert "Sort" not in reading
 
 
+def test_no_plan_is_compiled(postgres, opened):
+    """Measured with release 15: compiling each batch's plan took nine tenths of the time."""
+    assert postgres.run("SHOW jit") == [("on",)]
+    assert opened(postgres)._all("SHOW jit") == [("off",)]
+
+
 @pytest.mark.parametrize(
     ("kind", "value"),
     [("jsonb", '{"a": 1}'), ("json", "{}"), ("inet", "10.0.0.1"), ("date", "2024-02-29"), ("char(9)", "a"),
