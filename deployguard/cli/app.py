@@ -17,6 +17,10 @@ is needed · 6 another run holds the environment · 7 interrupted, resume contin
 · 8 journal or backup damaged"""
 
 
+_TYPERS_INTERRUPTED = 130
+"""What typer ends with for a KeyboardInterrupt that reaches it."""
+
+
 class Commands(TyperGroup):
     """Turns every foreseeable stop into a message and its exit code."""
 
@@ -108,6 +112,12 @@ def main() -> None:
     _take_what_is_closed()
     try:
         app()
+    except SystemExit as ended:
+        if ended.code != _TYPERS_INTERRUPTED:
+            raise
+        # before a command began, or while its end was being told
+        print("interrupted", file=sys.stderr)
+        raise SystemExit(Interrupted.exit_code) from None
     finally:
         _let_go_of(sys.stdout)
 
