@@ -72,7 +72,7 @@ def test_a_batch_finds_its_rows_by_the_key_whatever_the_planner_was_told(postgre
 
 
 def test_no_plan_is_compiled(postgres, opened):
-    """Measured with release 15: compiling each batch's plan took nine tenths of the time."""
+    """Measured with release 15: compiling each batch's plan took four fifths of the time."""
     assert postgres.run("SHOW jit") == [("on",)]
     assert opened(postgres)._all("SHOW jit") == [("off",)]
 
