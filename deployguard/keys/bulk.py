@@ -26,6 +26,7 @@ from pybase64 import b64decode, urlsafe_b64decode, urlsafe_b64encode
 from deployguard.keys.tokens import AT_ONCE, EQUALS, PLAIN, ZEROS, alike
 from deployguard.portions import portions
 from deployguard.secret import Secret
+from deployguard.woven import woven
 
 _BLOCK = 16
 _MAC = 32
@@ -159,19 +160,13 @@ def _stream(texts: Sequence[bytes]) -> bytes:
     The block before a value is the encryption of random bytes: random too, known to
     nobody before, and what CBC takes for the value's IV.
     """
-    parts = [b""] * (2 * len(texts))
-    parts[0::2] = _cut(os.urandom(_BLOCK * len(texts)), f"{_BLOCK}s")
-    parts[1::2] = texts
-    return b"".join(parts)
+    return b"".join(woven([_cut(os.urandom(_BLOCK * len(texts)), f"{_BLOCK}s"), texts]))
 
 
 def _raw(head: bytes, bodies: Sequence[bytes], macs: Sequence[bytes]) -> bytes:
     """All tokens' bytes, each token made a whole number of base64's groups of three."""
-    parts = [ZEROS[-(_HEAD + _MAC + len(bodies[0])) % 3]] * (4 * len(bodies))
-    parts[0::4] = [head] * len(bodies)
-    parts[1::4] = bodies
-    parts[2::4] = macs
-    return b"".join(parts)
+    many, over = len(bodies), -(_HEAD + len(bodies[0]) + _MAC) % 3
+    return b"".join(woven([[head] * many, bodies, macs, [ZEROS[over]] * many]))
 
 
 def _tokens(raw: bytes, size: int) -> list[bytes]:
