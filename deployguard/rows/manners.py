@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from ctypes import c_bool
 from dataclasses import dataclass, field
 from multiprocessing.context import SpawnContext
@@ -24,8 +24,8 @@ _LONGEST = 1.0
 """Seconds of a pause: a batch that itself waited for a lock took long without having written."""
 
 
-class _Turns(Protocol):
-    def acquire(self, blocking: bool = ..., timeout: float | None = ...) -> bool: ...
+class _Turns(AbstractContextManager[object], Protocol):
+    def acquire(self, blocking: bool = ..., timeout: float = ...) -> bool: ...
     def release(self) -> None: ...
 
 
@@ -69,22 +69,20 @@ class Manners:
     @contextmanager
     def turn(self, gentle: Gentle) -> Iterator[None]:
         """Taken while rows are written. Having stepped back, one keeps it for as long as nobody is to write."""
-        with self.quiet(1, None):
+        with self._turns:
             begun = time.monotonic()
             yield
             if self.gentle:
                 time.sleep(min(_LONGEST, (time.monotonic() - begun) * (self.many / gentle.share - 1)))
 
     @contextmanager
-    def quiet(self, turns: int, seconds: float | None) -> Iterator[bool]:
-        """So many turns, if they can be had in time: says whether."""
-        taken, until = 0, None if seconds is None else time.monotonic() + seconds
+    def quiet(self, seconds: float) -> Iterator[bool]:
+        """Take all turns, so that nobody writes, if they can be had in time: says whether."""
+        taken, until = 0, time.monotonic() + seconds
         try:
-            while taken < turns:
-                if not self._turns.acquire(timeout=until and max(0.0, until - time.monotonic())):
-                    break
+            while taken < self.many and self._turns.acquire(timeout=max(0.0, until - time.monotonic())):
                 taken += 1
-            yield taken == turns
+            yield taken == self.many
         finally:
             for _ in range(taken):
                 self._turns.release()
@@ -119,7 +117,7 @@ class Others:
     def _follow(self, seconds: float) -> None:
         # asked for each time: after a death the crew is another
         manners = self.crew.manners
-        with manners.quiet(manners.many, _PATIENCE) as still:
+        with manners.quiet(_PATIENCE) as still:
             if not still:
                 return
             before = self.database.writes()

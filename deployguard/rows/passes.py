@@ -45,7 +45,7 @@ class Idea:
 
     Attributes:
         renewed: (values, column, rows they stand in) → the new values, in order; None leaves one as it is.
-        kept: values of a page that the undo must leave; asked in the first pass only.
+        kept: values of a page that the undo must leave; asked in the first pass, of pages that keep an old value.
         later: rows that may still be worth it after the first pass, which has seen all of them.
         at_once: whether a row that was written needs no second look until somebody else writes to it.
     """

@@ -11,7 +11,6 @@ import traceback
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Event, Thread
 
 from deployguard.backup.stored import Files
 
@@ -152,16 +151,3 @@ def _kill_at(number):
                 os.kill(os.getpid(), signal.SIGKILL)
 
     sys.addaudithook(hook)
-
-
-@contextmanager
-def beside(work):
-    """Work in a thread of its own, which is told by an event that the block is left."""
-    stop = Event()
-    thread = Thread(target=work, args=(stop,))
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()

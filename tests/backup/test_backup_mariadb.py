@@ -8,8 +8,9 @@ from io import BytesIO
 
 import pymysql
 import pytest
+from beside import beside
 from damages import restored_and_nothing_else_changed
-from sites import at, beside, killed
+from sites import at, killed
 
 from deployguard.backup.base import Loss
 from deployguard.backup.mysql_stream import ForCopy, Resumed

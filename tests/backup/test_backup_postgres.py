@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import psycopg
 import pytest
+from beside import beside
 from damages import restored_and_nothing_else_changed
-from sites import at, beside, killed
+from sites import at, killed
 
 from deployguard.backup.base import Loss
 from deployguard.backup.naming import fitting

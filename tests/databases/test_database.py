@@ -357,23 +357,8 @@ def test_a_row_is_written_whole_or_not_at_all(database, people):
 
 
 TEXTS = [
-    "",
-    " ",
-    "a",
-    "a ",
-    " a",
-    "'",
-    "\\",
-    "O'Brien",
-    "1:",
-    ":",
-    "3:abc",
-    "ä",
-    "日本 ",
-    "x" * 40,
-    "y" * 150,
-    "-- %s %b",
-]
+    "", " ", "a", "a ", " a", "'", "\\", "O'Brien", "1:", ":", "3:abc", "ä", "日本 ", "x" * 40, "y" * 150, "-- %s %b",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("seed", range(7))
@@ -389,7 +374,7 @@ def test_many_values_of_any_length_and_spelling_are_written_at_once_and_stale_on
         new = tuple(some.choice(texts) for _ in columns)
         old = tuple(row[c] for c in columns)
         if some.random() < 0.2:
-            # the same bytes altogether, cut elsewhere, or one more
+            # one byte more, and one that stands between values that travel together
             old = (*old[:-1], f"{old[-1]}:")
             stale.append((n,))
         else:

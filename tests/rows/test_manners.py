@@ -5,11 +5,12 @@ import time
 from contextlib import contextmanager
 
 import pytest
+from beside import beside
 
 from deployguard.databases.base import Gentle
 from deployguard.keys.keyring import Keyring
-from deployguard.rows import crew, manners, passes, rewrite
-from deployguard.rows.crew import Alone, Desk, Place, Team
+from deployguard.rows import crew, manners, rewrite
+from deployguard.rows.crew import Alone, Desk, Place, Slice, Team
 from deployguard.rows.manners import STEPS_BACK, Manners, Others
 from deployguard.rows.progress import BatchSize
 from deployguard.rows.target import EncryptedColumn
@@ -44,20 +45,15 @@ def database(people, opened):
 @contextmanager
 def somebody_writes(store):
     """A user of the application, who saves something a hundred times a second."""
-    user, ended = store.another(), threading.Event()
+    user = store.another()
 
-    def visits():
-        while not ended.wait(0.01):
+    def visits(stop):
+        while not stop.wait(0.01):
             user.run("UPDATE visit SET many = many + 1 WHERE id = 1")
 
-    thread = threading.Thread(target=visits)
-    thread.start()
-    try:
+    with beside(visits):
         yield
-    finally:
-        ended.set()
-        thread.join()
-        user.close()
+    user.close()
 
 
 def encrypt(database, new_key, tmp_path, *, others_first=True):
@@ -149,7 +145,7 @@ def test_nobody_of_the_crew_writes_while_one_listens():
         with ours.turn(SMALL):
             wrote.append(True)
 
-    with ours.quiet(1, 1.0) as still:
+    with ours.quiet(1.0) as still:
         thread = threading.Thread(target=writes)
         thread.start()
         time.sleep(0.05)
@@ -181,4 +177,4 @@ def test_processes_step_back_together_and_who_is_hired_later_too(people, new_key
 
 
 def has_stepped_back(desk, state, seconds):
-    return passes.Slice(desk.manners.gentle, 0, ended=True)
+    return Slice(desk.manners.gentle, 0, ended=True)
