@@ -16,9 +16,8 @@ not valid · 3 refused, nothing was changed · 4 waiting, resume later · 5 a pe
 is needed · 6 another run holds the environment · 7 interrupted, resume continues
 · 8 journal or backup damaged"""
 
-
 _TYPERS_INTERRUPTED = 130
-"""What typer ends with for a KeyboardInterrupt that reaches it."""
+"""What typer ends with for a KeyboardInterrupt: in a command, before it began, or while its end is told."""
 
 
 class Commands(TyperGroup):
@@ -34,9 +33,6 @@ class Commands(TyperGroup):
             with suppress(OSError):
                 show_error(error)
             raise typer.Exit(error.exit_code) from None
-        except KeyboardInterrupt:
-            print("interrupted", file=sys.stderr)
-            raise typer.Exit(Interrupted.exit_code) from None
         except BrokenPipeError:
             # whoever read our output is gone: not an error of ours, and nothing more to say
             sys.stdout = open("/dev/null", "w", encoding="utf-8")  # noqa: SIM115, PTH123
@@ -115,7 +111,6 @@ def main() -> None:
     except SystemExit as ended:
         if ended.code != _TYPERS_INTERRUPTED:
             raise
-        # before a command began, or while its end was being told
         print("interrupted", file=sys.stderr)
         raise SystemExit(Interrupted.exit_code) from None
     finally:
