@@ -1,12 +1,11 @@
 """What every database product promises to the rooms above. Its file says only how it does it."""
 
-from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import compress, repeat
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, Self, overload
 
 from deployguard.databases.residue import Residue
 
@@ -123,8 +122,6 @@ class RowTable:
 class Row(NamedTuple):
     """A row as it is stored: exact bytes, None for NULL.
 
-    A named tuple, as there are millions: it is made four times faster.
-
     Attributes:
         foreign: columns whose value is stored as something else than text, or bytes where these
             belong; it is not to be rewritten, since the way back would not be exact.
@@ -135,13 +132,81 @@ class Row(NamedTuple):
     foreign: frozenset[int] = frozenset()
 
 
-class Change(NamedTuple):
-    """New values for some columns of a row, and the old ones they depend on."""
+@dataclass(frozen=True)
+class Page(Sequence[Row]):
+    """Rows, held a column at a time: there are millions, and to make an object of each takes as long as to seal one.
 
-    key: Key
+    Attributes:
+        keys: of each row.
+        columns: the rows' values of each column of the table, in its order; of no rows there are none.
+        foreign: see `Row`; none at all where no row has any.
+    """
+
+    keys: Sequence[Key] = ()
+    columns: Sequence[Sequence[bytes | None]] = field(default=(), repr=False)
+    foreign: Sequence[frozenset[int]] = ()
+
+    @classmethod
+    def of(cls, columns: Sequence[Sequence[Any]], key: int) -> Self:
+        """What a query gave, a column at a time: so many columns of the key, then the values."""
+        return cls([*zip(*columns[:key], strict=True)], columns[key:])
+
+    def __len__(self) -> int:
+        """How many rows."""
+        return len(self.keys)
+
+    def __iter__(self) -> Iterator[Row]:
+        """Row by row."""
+        values = zip(*self.columns, strict=True) if self.columns else repeat(())
+        return map(Row, self.keys, values, self.foreign or repeat(frozenset()))
+
+    @overload
+    def __getitem__(self, at: int) -> Row: ...
+    @overload
+    def __getitem__(self, at: slice) -> Self: ...
+    def __getitem__(self, at: int | slice) -> "Row | Self":
+        """One row, or some as a page."""
+        if isinstance(at, slice):
+            return type(self)(self.keys[at], [column[at] for column in self.columns], self.foreign[at])
+        values = tuple(column[at] for column in self.columns)
+        return Row(self.keys[at], values, self.foreign[at] if self.foreign else frozenset())
+
+
+@dataclass(frozen=True)
+class Changes:
+    """New values for the same columns of some rows, and the old ones they depend on, a column at a time.
+
+    Attributes:
+        columns: numbers of the table's columns.
+        keys: of each row.
+        old: what is there now, for each of the columns in order: the value of each row.
+        new: what is to be there.
+    """
+
     columns: tuple[int, ...]
-    old: tuple[bytes, ...]
-    new: tuple[bytes, ...]
+    keys: Sequence[Key]
+    old: Sequence[Sequence[bytes]] = field(repr=False)
+    new: Sequence[Sequence[bytes]] = field(repr=False)
+
+    def __len__(self) -> int:
+        """How many rows."""
+        return len(self.keys)
+
+    def __iter__(self) -> Iterator[tuple[Key, tuple[bytes, ...], tuple[bytes, ...]]]:
+        """Key, old and new values, row by row."""
+        return zip(self.keys, zip(*self.old, strict=True), zip(*self.new, strict=True), strict=True)
+
+    def __getitem__(self, rows: slice) -> "Changes":
+        """Of some rows."""
+        return self._each(lambda of_rows: of_rows[rows])
+
+    def where(self, chosen: Sequence[bool]) -> "Changes":
+        """Of the rows for which it says so."""
+        return self._each(lambda of_rows: [*compress(of_rows, chosen)])
+
+    def _each(self, some: Callable[[Sequence[Any]], Sequence[Any]]) -> "Changes":
+        old, new = ([some(column) for column in columns] for columns in (self.old, self.new))
+        return Changes(self.columns, some(self.keys), old, new)
 
 
 @dataclass(frozen=True)
@@ -177,34 +242,28 @@ class Kept:
     digest: bytes = field(repr=False)
 
 
-def alike(changes: Sequence[Change]) -> dict[tuple[int, ...], list[Change]]:
-    """Changes by the columns that they are of."""
-    found: defaultdict[tuple[int, ...], list[Change]] = defaultdict(list)
-    for change in changes:
-        found[change.columns].append(change)
-    return found
-
-
 PAGE_BYTES = 8 << 20
 """After so many bytes of values a page ends: memory stays flat, whatever the rows hold."""
 
 
-def within(more: Callable[[], Sequence[Row]]) -> list[Row]:
-    """The rows of some small portions, until there are no more or they are `PAGE_BYTES` together."""
-    rows: list[Row] = []
-    size = 0
+def within(table: RowTable, more: Callable[[], Sequence[tuple[Any, ...]]]) -> list[list[Any]]:
+    """The rows of some small portions, a column at a time, until there are no more or `PAGE_BYTES` of values."""
+    columns: list[list[Any]] = []
+    size, values = 0, slice(len(table.key), len(table.key) + len(table.columns))
     while size <= PAGE_BYTES and (portion := more()):
-        rows += portion
-        size += sum(map(len, filter(None, chain.from_iterable(row.values for row in portion))))
-    return rows
+        found = [*zip(*portion, strict=True)]
+        columns = columns or [[] for _ in found]
+        for column, part in zip(columns, found, strict=True):
+            column.extend(part)
+        size += sum(sum(map(len, filter(None, part))) for part in found[values])
+    return columns
 
 
 @dataclass(frozen=True)
 class Part:
-    """Changes of the same columns, and what the product sends for them."""
+    """Changes, and what the product sends for them."""
 
-    columns: tuple[int, ...]
-    changes: Sequence[Change] = field(repr=False)
+    changes: Changes
     sent: Any = field(repr=False)
 
 
@@ -281,14 +340,14 @@ class Database(Protocol):
     def cut(self, table: RowTable, every: int) -> list[Key]:
         """Keys that cut the table's rows of this moment into ranges of `every` rows; each ends a range, in order."""
 
-    def page(self, table: RowTable, after: Key | None, limit: int) -> list[Row]:
+    def page(self, table: RowTable, after: Key | None, limit: int) -> Page:
         """Rows in key order, those after a key; no transaction stays open.
 
         At most `limit`, and fewer where they are large: about `PAGE_BYTES` together, at
         least one row. No rows mean the end.
         """
 
-    def rows(self, table: RowTable, keys: Sequence[Key]) -> list[Row]:
+    def rows(self, table: RowTable, keys: Sequence[Key]) -> Page:
         """The rows of some keys, as they are now; those that are gone are left out."""
 
     def fence(self) -> int:
@@ -297,7 +356,7 @@ class Database(Protocol):
     def claim(self, fence: int) -> None:
         """Shut out every lower fencing token. Raises `LeaseLost` when a higher one was here."""
 
-    def ready(self, table: RowTable, changes: Sequence[Change]) -> Ready:
+    def ready(self, table: RowTable, changes: Sequence[Changes]) -> Ready:
         """Changes for a batch to swap, made before it begins: others wait for no more than the sending.
 
         Raises:

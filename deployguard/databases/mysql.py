@@ -16,13 +16,13 @@ from pymysql.cursors import DictCursor, SSCursor
 
 from deployguard.databases.base import (
     PREFIX,
-    Change,
+    Changes,
     Condition,
     Gentle,
     Identity,
     Key,
+    Page,
     Ready,
-    Row,
     RowTable,
     Sieve,
     TableShape,
@@ -214,14 +214,14 @@ class Mysql(ServerState):
             self._types[table.name] = read_types(self._all, table.name)
         return self._types[table.name]
 
-    def page(self, table: RowTable, after: Key | None, limit: int) -> list[Row]:
+    def page(self, table: RowTable, after: Key | None, limit: int) -> Page:
         """Rows in key order, those after a key."""
         only, values = self._only(table, after)
         query = f"{self._select(table)} {only} ORDER BY {_keys(table)} LIMIT %s"
         # unbuffered: what is not taken any more is read over when the cursor closes
         with self._explaining(), self._live().cursor(SSCursor) as cursor:
             cursor.execute(query, (*values, limit))
-            return within(lambda: [_row(table, row) for row in cursor.fetchmany(_PORTION)])
+            return Page.of(within(table, lambda: cursor.fetchmany(_PORTION)), len(table.key))
 
     def cut(self, table: RowTable, every: int) -> list[Key]:
         """Keys that end ranges of `every` rows."""
@@ -285,16 +285,16 @@ class Mysql(ServerState):
             values += key[: place + 1]
         return f"(({') OR ('.join(either)}))", values
 
-    def rows(self, table: RowTable, keys: Sequence[Key]) -> list[Row]:
+    def rows(self, table: RowTable, keys: Sequence[Key]) -> Page:
         """The rows of some keys, as they are now."""
         kinds = self._types_of(table).keys
         one = " AND ".join(f"{name(column)} = {kinds[column].value}" for column in table.key)
-        found: list[Row] = []
+        found: list[tuple[Any, ...]] = []
         for start in range(0, len(keys), _ROWS_AT_ONCE):
             some = keys[start : start + _ROWS_AT_ONCE]
             query = f"{self._select(table)} WHERE ({') OR ('.join([one] * len(some))})"
-            found += [_row(table, row) for row in self._all(query, [part for key in some for part in key])]
-        return found
+            found += self._all(query, [part for key in some for part in key])
+        return Page.of([*zip(*found, strict=True)], len(table.key))
 
     def _select(self, table: RowTable) -> str:
         types = self._types_of(table)
@@ -322,7 +322,7 @@ class Mysql(ServerState):
             cursor.execute(f"SELECT fence FROM {PREFIX}fence FOR UPDATE")
             require_fence(cursor.fetchone()[0], fence, self._where.shown)
 
-    def ready(self, table: RowTable, changes: Sequence[Change]) -> Ready:
+    def ready(self, table: RowTable, changes: Sequence[Changes]) -> Ready:
         """Changes for a batch to swap."""
         return made_ready(table, changes, self._types_of(table), packet=self._packet, mariadb=self._is_mariadb)
 
@@ -382,8 +382,3 @@ def _roll_back(connection: "pymysql.Connection[Any]") -> None:
 
 def _keys(table: RowTable) -> str:
     return ", ".join(map(name, table.key))
-
-
-def _row(table: RowTable, found: tuple[Any, ...]) -> Row:
-    width = len(table.key)
-    return Row(found[:width], found[width:])

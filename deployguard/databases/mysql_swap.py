@@ -6,7 +6,7 @@ from typing import Any
 
 import pymysql
 
-from deployguard.databases.base import PREFIX, Change, Checkpoint, Kept, Key, Mark, Part, Ready, Row, RowTable, alike
+from deployguard.databases.base import PREFIX, Changes, Checkpoint, Kept, Key, Mark, Page, Part, Ready, RowTable
 from deployguard.databases.mysql_catalog import TableTypes
 from deployguard.databases.mysql_values import Place, lists, places
 from deployguard.databases.state import CHECKPOINT, columns_of, dump_key, refuse_unstorable
@@ -19,9 +19,7 @@ _STATEMENT = 1_000_000
 class MysqlBatch:
     """Writes of one transaction."""
 
-    def __init__(
-        self, connection: "pymysql.Connection[Any]", rows: Callable[[RowTable, Sequence[Key]], list[Row]]
-    ) -> None:
+    def __init__(self, connection: "pymysql.Connection[Any]", rows: Callable[[RowTable, Sequence[Key]], Page]) -> None:
         self._connection, self._rows = connection, rows
 
     def swap(self, ready: Ready) -> list[Key]:
@@ -43,9 +41,9 @@ class MysqlBatch:
                 )
         return int(found)
 
-    def _not_written(self, table: RowTable, group: Sequence[Change]) -> list[Key]:
-        there = {row.key: row.values for row in self._rows(table, [change.key for change in group])}
-        return [c.key for c in group if c.key not in there or c.new != tuple(there[c.key][i] for i in c.columns)]
+    def _not_written(self, table: RowTable, changes: Changes) -> list[Key]:
+        there = {row.key: tuple(row.values[i] for i in changes.columns) for row in self._rows(table, changes.keys)}
+        return [key for key, _, new in changes if there.get(key) != new]
 
     def save(self, operation: str, table: str, checkpoint: Checkpoint) -> Mark | None:
         """Move the checkpoint of one of an operation's ranges."""
@@ -70,25 +68,25 @@ class MysqlBatch:
             )
 
 
-def made_ready(table: RowTable, changes: Sequence[Change], types: TableTypes, *, packet: int, mariadb: bool) -> Ready:
+def made_ready(table: RowTable, changes: Sequence[Changes], types: TableTypes, *, packet: int, mariadb: bool) -> Ready:
     """Changes as statements, each no longer than the server takes."""
     refuse_unstorable(table, changes, nul=True)
     return Ready(
         table,
         tuple(
-            Part(columns, some, statement)
-            for columns, group in alike(changes).items()
-            for some, statement in _statements(table, columns, group, types, packet, b"(" if mariadb else b"ROW(")
+            Part(some, statement)
+            for group in changes
+            for some, statement in _statements(table, group, types, packet, b"(" if mariadb else b"ROW(")
         ),
     )
 
 
 def _statements(
-    table: RowTable, columns: tuple[int, ...], group: Sequence[Change], types: TableTypes, packet: int, row: bytes
-) -> Iterator[tuple[Sequence[Change], bytes]]:
-    packed = places(group)
-    before, after = _update(table, columns, types, packed)
-    for some, values in lists(group, row, packed, min(_STATEMENT, packet // 4)):
+    table: RowTable, changes: Changes, types: TableTypes, packet: int, row: bytes
+) -> Iterator[tuple[Changes, bytes]]:
+    packed = places(changes)
+    before, after = _update(table, changes.columns, types, packed)
+    for some, values in lists(changes, row, packed, min(_STATEMENT, packet // 4)):
         yield some, b"".join((before, values, after))
 
 

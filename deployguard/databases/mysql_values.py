@@ -5,10 +5,10 @@ meanwhile by one comparison as well as by six.
 """
 
 from collections.abc import Iterator, Sequence
-from itertools import chain
+from operator import not_
 from typing import NamedTuple
 
-from deployguard.databases.base import Change, Value
+from deployguard.databases.base import Changes, Key, Value
 from deployguard.woven import woven
 
 _FILLED = 1.25
@@ -25,7 +25,7 @@ class Place(NamedTuple):
     filled: bool
 
 
-def places(group: Sequence[Change]) -> list[Place]:
+def places(changes: Changes) -> list[Place]:
     """The places of each column's new values in one literal a row; none where each has to travel alone.
 
     Values of one size, as tokens mostly are, are cut out again by their places. Where sizes differ
@@ -33,7 +33,7 @@ def places(group: Sequence[Change]) -> list[Place]:
     """
     found: list[Place] = []
     start = held = 0
-    for column in zip(*(change.new for change in group), strict=True):
+    for column in changes.new:
         sizes = [*map(len, column)]
         size = max(sizes)
         filled = min(sizes) < size
@@ -41,39 +41,42 @@ def places(group: Sequence[Change]) -> list[Place]:
             return []
         found.append(Place(start, size, filled))
         start, held = start + size, held + sum(sizes)
-    return found if start * len(group) <= _FILLED * held else []
+    return found if start * len(changes) <= _FILLED * held else []
 
 
-def lists(
-    group: Sequence[Change], row: bytes, packed: Sequence[Place], most: int
-) -> Iterator[tuple[Sequence[Change], bytes]]:
+def lists(changes: Changes, row: bytes, packed: Sequence[Place], most: int) -> Iterator[tuple[Changes, bytes]]:
     """Changes, and their rows of literals: keys, old values as one, new values as one or each.
 
     Args:
-        group: changes of the same columns.
+        changes: of any number of rows.
         row: how a row begins.
         packed: see `places`.
         most: bytes that a list may have, unless one row has more. Where values have to travel in
             hexadecimal it gets twice as long.
     """
     start = held = 0
-    filled = packed[-1].start + packed[-1].size if packed else None
-    for end, change in enumerate(group):
-        new = sum(map(len, change.new)) if filled is None else filled
-        size = sum(map(len, change.old)) + new + _AROUND * (len(change.old) + len(change.new) + len(change.key))
+    for end, size in enumerate(_sizes(changes, packed)):
         if end > start and held + size > most:
-            yield group[start:end], _rows(group[start:end], row, packed)
+            yield changes[start:end], _rows(changes[start:end], row, packed)
             start, held = end, 0
         held += size
-    yield group[start:], _rows(group[start:], row, packed)
+    yield changes[start:], _rows(changes[start:], row, packed)
 
 
-def _rows(group: Sequence[Change], row: bytes, packed: Sequence[Place]) -> bytes:
-    if not _needs_care(b"".join(chain.from_iterable((*change.old, *change.new) for change in group))):
-        return _plain(group, row, packed)
-    careful = [_needs_care(b"".join((*change.old, *change.new))) for change in group]
-    plain = [change for change, care in zip(group, careful, strict=True) if not care]
-    others = [_row(change, row, packed) for change, care in zip(group, careful, strict=True) if care]
+def _sizes(changes: Changes, packed: Sequence[Place]) -> Iterator[int]:
+    """About how many bytes each row takes."""
+    around = _AROUND * (2 * len(changes.columns) + len(changes.keys[0]))
+    fixed = around + (packed[-1].start + packed[-1].size if packed else 0)
+    values = changes.old if packed else (*changes.old, *changes.new)
+    return (fixed + sum(sizes) for sizes in zip(*(map(len, column) for column in values), strict=True))
+
+
+def _rows(changes: Changes, row: bytes, packed: Sequence[Place]) -> bytes:
+    if not any(_needs_care(b"".join(column)) for column in (*changes.old, *changes.new)):
+        return _plain(changes, row, packed)
+    careful = [_needs_care(b"".join((*old, *new))) for _, old, new in changes]
+    plain = changes.where([*map(not_, careful)])
+    others = [_row(*change, row, packed) for change in changes.where(careful)]
     return b",".join([_plain(plain, row, packed), *others] if plain else others)
 
 
@@ -81,27 +84,26 @@ def _needs_care(text: bytes) -> bool:
     return b"'" in text or b"\\" in text
 
 
-def _row(change: Change, row: bytes, packed: Sequence[Place]) -> bytes:
+def _row(key: Key, old: Sequence[bytes], new: Sequence[bytes], row: bytes, packed: Sequence[Place]) -> bytes:
     """One row, whatever its values are."""
-    old = b"".join(b"%d:%b" % (len(value), value) for value in change.old)
-    new = change.new
+    before = b"".join(b"%d:%b" % (len(value), value) for value in old)
     if packed:
         new = (b"".join(value.ljust(place.size) for place, value in zip(packed, new, strict=True)),)
-    return row + b",".join(map(_literal, (*change.key, old, *new))) + b")"
+    return row + b",".join(map(_literal, (*key, before, *new))) + b")"
 
 
-def _plain(group: Sequence[Change], row: bytes, packed: Sequence[Place]) -> bytes:
+def _plain(changes: Changes, row: bytes, packed: Sequence[Place]) -> bytes:
     """The same of many rows, a column at a time."""
-    many = len(group)
+    many = len(changes)
     columns: list[Sequence[bytes]] = [[row] * many]
-    for part in zip(*(change.key for change in group), strict=True):
+    for part in zip(*changes.keys, strict=True):
         columns += [[*map(_literal, part)], [b","] * many]
     columns.append([b"_binary'"] * many)
-    for old in zip(*(change.old for change in group), strict=True):
+    for old in changes.old:
         sizes = [*map(len, old)]
         heads = {size: b"%d:" % size for size in {*sizes}}
         columns += [[*map(heads.__getitem__, sizes)], old]
-    for number, new in enumerate(zip(*(change.new for change in group), strict=True)):
+    for number, new in enumerate(changes.new):
         if not packed or not number:
             columns.append([b"',_binary'"] * many)
         fills = packed and packed[number].filled

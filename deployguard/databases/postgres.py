@@ -13,16 +13,17 @@ from typing import Any
 import psycopg
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
+from psycopg.types.string import ByteaBinaryLoader
 
 from deployguard.databases.base import (
     PREFIX,
-    Change,
+    Changes,
     Condition,
     Gentle,
     Identity,
     Key,
+    Page,
     Ready,
-    Row,
     RowTable,
     Sieve,
     TableShape,
@@ -242,18 +243,19 @@ class Postgres(ServerState):
             values += more
         return f"WHERE {' AND '.join(conditions)}" if conditions else "", values
 
-    def page(self, table: RowTable, after: Key | None, limit: int) -> list[Row]:
+    def page(self, table: RowTable, after: Key | None, limit: int) -> Page:
         """Rows in key order, those after a key."""
         only, values = self._only(table, after)
         query = f"SELECT {self._columns(table)} FROM {name(table.name)} AS t {only} ORDER BY {_keys(table)} LIMIT %s"
         with self._explaining():
             # in portions, where libpq can; a stream that is not read to its end is cancelled
-            cursor = self._live().cursor(binary=True)
+            cursor = self._reading()
             stream = cursor.stream(query.encode(), (*values, limit), size=_PORTION)
             try:
-                return within(lambda: [_row(table, row) for row in islice(stream, _PORTION)])
+                found = within(table, lambda: [*islice(stream, _PORTION)])
             finally:
                 stream.close()  # type: ignore[attr-defined]  # it is a generator
+        return Page.of(found, len(table.key))
 
     def cut(self, table: RowTable, every: int) -> list[Key]:
         """Keys that end ranges of `every` rows."""
@@ -267,9 +269,9 @@ class Postgres(ServerState):
                 return found
             found.append(keys[0])
 
-    def rows(self, table: RowTable, keys: Sequence[Key]) -> list[Row]:
+    def rows(self, table: RowTable, keys: Sequence[Key]) -> Page:
         """The rows of some keys, as they are now."""
-        found: list[Row] = []
+        found: list[tuple[Any, ...]] = []
         wanted = f"({', '.join(kind.value for kind in self._types(table))})"
         for start in range(0, len(keys), _ROWS_AT_ONCE):
             some = keys[start : start + _ROWS_AT_ONCE]
@@ -277,15 +279,20 @@ class Postgres(ServerState):
                 f"SELECT {self._columns(table)} FROM {name(table.name)}"
                 f" WHERE ({', '.join(map(name, table.key))}) IN ({', '.join([wanted] * len(some))})"
             )
-            found += [_row(table, row) for row in self._all(query, [part for key in some for part in key])]
-        return found
+            with self._explaining():
+                found += self._reading().execute(query.encode(), [part for key in some for part in key]).fetchall()
+        return Page.of([*zip(*found, strict=True)], len(table.key))
+
+    def _reading(self) -> psycopg.Cursor[tuple[Any, ...]]:
+        """A cursor that gives texts as their bytes in UTF-8, whatever the server stores."""
+        cursor = self._live().cursor(binary=True)
+        # a conversion of each by the server would take longer than to find the row
+        cursor.adapters.register_loader("text", ByteaBinaryLoader)
+        return cursor
 
     def _columns(self, table: RowTable) -> str:
         keys = [kind.read(name(c)) for c, kind in zip(table.key, self._types(table), strict=True)]
-        values = [
-            name(c) if index in table.binary else f"convert_to({name(c)}::text, 'UTF8')"
-            for index, c in enumerate(table.columns)
-        ]
+        values = [name(c) if index in table.binary else f"{name(c)}::text" for index, c in enumerate(table.columns)]
         return ", ".join([*keys, *values])
 
     def _has_state(self) -> bool:
@@ -306,7 +313,7 @@ class Postgres(ServerState):
                 ).fetchone()
                 require_fence(found[0] if found else None, fence, self._where.shown)
 
-    def ready(self, table: RowTable, changes: Sequence[Change]) -> Ready:
+    def ready(self, table: RowTable, changes: Sequence[Changes]) -> Ready:
         """Changes for a batch to swap."""
         return made_ready(table, changes, self._types(table))
 
@@ -389,8 +396,3 @@ def _worth(table: RowTable, sieve: Sieve) -> tuple[str, tuple[Value, ...]]:
         # looked at when the batch was made
         worth = f"t.xmin <> ALL ('{{{','.join(map(str, sieve.unless))}}}'::xid[]) AND {worth}"
     return worth, values
-
-
-def _row(table: RowTable, found: tuple[Any, ...]) -> Row:
-    width = len(table.key)
-    return Row(found[:width], found[width:])

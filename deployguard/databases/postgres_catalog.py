@@ -23,8 +23,8 @@ class KeyType:
         return f"%s::{self.declared}"
 
     def read(self, column: str) -> str:
-        """An expression that gives a column's value."""
-        return column if self.integer else f"{column}::text"
+        """An expression that gives a column's value; its type is not that of the values, which are read as bytes."""
+        return column if self.integer else f"{column}::text::varchar"
 
 
 # a name as Django writes it: found by the search_path, never taken apart at dots

@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from deployguard.databases.base import PREFIX, Change, Checkpoint, Kept, Key, Mark, Part, Ready, RowTable, Value, alike
+from deployguard.databases.base import PREFIX, Changes, Checkpoint, Kept, Key, Mark, Part, Ready, RowTable, Value
 from deployguard.databases.postgres_catalog import KeyType
 from deployguard.databases.state import CHECKPOINT, columns_of, dump_key, refuse_unstorable
 from deployguard.woven import woven
@@ -36,7 +36,7 @@ class PostgresBatch:
         return [key for part in ready.parts for key in self._swap(ready.table, part)]
 
     def _swap(self, table: RowTable, part: Part) -> list[Key]:
-        types, columns = self._types(table), part.columns
+        types, columns = self._types(table), part.changes.columns
         temporary = _temporary(table, types, columns)
         self._execute(_create(table, types, columns))
         if temporary in self._filled:
@@ -71,11 +71,10 @@ class PostgresBatch:
         )
 
 
-def made_ready(table: RowTable, changes: Sequence[Change], types: Sequence[KeyType]) -> Ready:
+def made_ready(table: RowTable, changes: Sequence[Changes], types: Sequence[KeyType]) -> Ready:
     """Changes as COPY reads them."""
     refuse_unstorable(table, changes, nul=False)
-    groups = alike(changes).items()
-    return Ready(table, tuple(Part(columns, group, _binary(types, group)) for columns, group in groups))
+    return Ready(table, tuple(Part(some, _binary(types, some)) for some in changes))
 
 
 def name(identifier: str) -> str:
@@ -138,14 +137,12 @@ def _not_written(table: RowTable, columns: tuple[int, ...], types: Sequence[KeyT
     )
 
 
-def _binary(types: Sequence[KeyType], group: Sequence[Change]) -> bytes:
+def _binary(types: Sequence[KeyType], changes: Changes) -> bytes:
     """Rows of key, then old and new value of each column, as COPY reads them."""
-    many, fields = len(group), len(types) + 2 * len(group[0].columns)
-    columns: list[Sequence[bytes]] = [[struct.pack(">h", fields)] * many]
-    for part, kind in zip(zip(*(change.key for change in group), strict=True), types, strict=True):
+    columns: list[Sequence[bytes]] = [[struct.pack(">h", len(types) + 2 * len(changes.columns))] * len(changes)]
+    for part, kind in zip(zip(*changes.keys, strict=True), types, strict=True):
         columns += _integers(part) if kind.integer else _texts([str(each).encode() for each in part])
-    olds, news = (zip(*values, strict=True) for values in ((c.old for c in group), (c.new for c in group)))
-    for old, new in zip(olds, news, strict=True):
+    for old, new in zip(changes.old, changes.new, strict=True):
         columns += (*_texts(old), *_texts(new))
     return b"".join((_HEADER, *woven(columns), _END))
 
@@ -156,6 +153,8 @@ def _integers(column: Sequence[Value]) -> tuple[list[bytes]]:
 
 def _texts(column: Sequence[bytes]) -> tuple[list[bytes], Sequence[bytes]]:
     lengths = [*map(len, column)]
-    # there are few different ones
+    # there are few different ones; of tokens, mostly one
     packed = {length: _LENGTH.pack(length) for length in {*lengths}}
+    if len(packed) == 1:
+        return [*packed.values()] * len(column), column
     return [*map(packed.__getitem__, lengths)], column

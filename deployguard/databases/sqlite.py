@@ -10,18 +10,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import cache
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from deployguard.databases.base import (
     PREFIX,
-    Change,
+    Changes,
     Checkpoint,
     Condition,
     Gentle,
     Identity,
     Key,
+    Page,
     Ready,
-    Row,
     RowTable,
     Sieve,
     TableShape,
@@ -37,7 +38,6 @@ from deployguard.errors import Refused
 
 _BUSY = 30.0
 """Seconds to wait for another writer."""
-_NONE: frozenset[int] = frozenset()
 _PORTION = 50
 _STATE = f"""
 CREATE TABLE IF NOT EXISTS {PREFIX}fence (id INTEGER PRIMARY KEY CHECK (id = 1), fence INTEGER NOT NULL);
@@ -191,12 +191,12 @@ class Sqlite:
         with self._explaining():
             return int(self._connection.execute(f"SELECT count(*) FROM {name(table)} {only}", values).fetchone()[0])
 
-    def page(self, table: RowTable, after: Key | None, limit: int) -> list[Row]:
+    def page(self, table: RowTable, after: Key | None, limit: int) -> Page:
         """Rows in key order, those after a key."""
         only, values = _only(table, after)
         sql = f"SELECT {_columns(table)} FROM {name(table.name)} {only} ORDER BY {_keys(table)} LIMIT ?"
         with self._explaining(), closing(self._connection.execute(sql, (*values, limit))) as cursor:
-            return within(lambda: [_row(table, found) for found in cursor.fetchmany(_PORTION)])
+            return _page(table, within(table, lambda: cursor.fetchmany(_PORTION)))
 
     def cut(self, table: RowTable, every: int) -> list[Key]:
         """Keys that end ranges of `every` rows."""
@@ -211,12 +211,13 @@ class Sqlite:
                 return found
             found.append(_key(table, key))
 
-    def rows(self, table: RowTable, keys: Sequence[Key]) -> list[Row]:
+    def rows(self, table: RowTable, keys: Sequence[Key]) -> Page:
         """The rows of some keys, as they are now."""
         where = " AND ".join(f"{name(column)} = ?" for column in table.key)
         sql = f"SELECT {_columns(table)} FROM {name(table.name)} WHERE {where}"
         with self._explaining():
-            return [_row(table, found) for key in keys for found in self._connection.execute(sql, key).fetchall()]
+            found = [row for key in keys for row in self._connection.execute(sql, key).fetchall()]
+        return _page(table, [*zip(*found, strict=True)])
 
     def _has_state(self) -> bool:
         return (
@@ -259,7 +260,7 @@ class Sqlite:
                 self._connection.execute("ROLLBACK")
             raise
 
-    def ready(self, table: RowTable, changes: Sequence[Change]) -> Ready:
+    def ready(self, table: RowTable, changes: Sequence[Changes]) -> Ready:
         """Changes for a batch to swap."""
         return made_ready(table, changes)
 
@@ -399,8 +400,13 @@ def _key(table: RowTable, found: tuple[Value, ...]) -> Key:
     return found
 
 
-def _row(table: RowTable, found: tuple[Value, ...]) -> Row:
-    width = len(table.key)
-    digits = str(found[-1])
-    foreign = frozenset(i for i, digit in enumerate(digits) if digit == "1") if "1" in digits else _NONE
-    return Row(_key(table, found[:width]), found[width:-1], foreign)  # type: ignore[arg-type]  # CAST AS BLOB gives bytes or None
+def _page(table: RowTable, found: Sequence[Sequence[Any]]) -> Page:
+    page = Page.of(found, len(table.key))
+    for key in page.keys:
+        _key(table, key)
+    if not page:
+        return page
+    *columns, digits = page.columns
+    kinds = {each: frozenset(i for i, digit in enumerate(str(each)) if digit == "1") for each in {*digits}}
+    # nearly always all of them are what they should be
+    return Page(page.keys, columns, [kinds[each] for each in digits] if any(kinds.values()) else ())

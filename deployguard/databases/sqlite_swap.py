@@ -3,7 +3,7 @@
 import sqlite3
 from collections.abc import Sequence
 
-from deployguard.databases.base import PREFIX, Change, Checkpoint, Kept, Key, Mark, Part, Ready, RowTable, alike
+from deployguard.databases.base import PREFIX, Changes, Checkpoint, Kept, Key, Mark, Part, Ready, RowTable
 from deployguard.databases.state import CHECKPOINT, columns_of, dump_key
 
 
@@ -17,20 +17,16 @@ class SqliteBatch:
         """Write each change whose old values are still there, compared byte by byte."""
         lost: list[Key] = []
         for part in ready.parts:
-            written = self._connection.executemany(_swap_sql(ready.table, part.columns), part.sent).rowcount
+            written = self._connection.executemany(_swap_sql(ready.table, part.changes.columns), part.sent).rowcount
             if written != len(part.changes):
                 lost += self._not_written(ready.table, part.changes)
         return lost
 
-    def _not_written(self, table: RowTable, group: Sequence[Change]) -> list[Key]:
+    def _not_written(self, table: RowTable, changes: Changes) -> list[Key]:
         where = " AND ".join(f"{name(column)} = ?" for column in table.key)
-        lost = []
-        for change in group:
-            same = " AND ".join(f"CAST({name(table.columns[i])} AS BLOB) = ?" for i in change.columns)
-            sql = f"SELECT 1 FROM {name(table.name)} WHERE {where} AND {same}"
-            if self._connection.execute(sql, (*change.key, *change.new)).fetchone() is None:
-                lost.append(change.key)
-        return lost
+        same = " AND ".join(f"CAST({name(table.columns[i])} AS BLOB) = ?" for i in changes.columns)
+        sql = f"SELECT 1 FROM {name(table.name)} WHERE {where} AND {same}"
+        return [key for key, _, new in changes if self._connection.execute(sql, (*key, *new)).fetchone() is None]
 
     def save(self, operation: str, table: str, checkpoint: Checkpoint) -> Mark | None:
         """Move the checkpoint of one of an operation's ranges."""
@@ -49,10 +45,11 @@ class SqliteBatch:
         )
 
 
-def made_ready(table: RowTable, changes: Sequence[Change]) -> Ready:
+def made_ready(table: RowTable, changes: Sequence[Changes]) -> Ready:
     """Changes as lists of parameters."""
-    groups = alike(changes).items()
-    return Ready(table, tuple(Part(columns, g, [(*c.new, *c.key, *c.old) for c in g]) for columns, g in groups))
+    return Ready(
+        table, tuple(Part(c, [*zip(*c.new, *zip(*c.keys, strict=True), *c.old, strict=True)]) for c in changes)
+    )
 
 
 def _swap_sql(table: RowTable, columns: tuple[int, ...]) -> str:

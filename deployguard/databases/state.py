@@ -3,9 +3,10 @@
 import json
 from collections.abc import Sequence
 from decimal import Decimal
+from itertools import compress, islice
 from typing import Any
 
-from deployguard.databases.base import Change, Checkpoint, Key, RowTable
+from deployguard.databases.base import Changes, Checkpoint, Key, RowTable
 from deployguard.errors import LeaseLost, Refused, StepFailed
 
 TABLES = ("kept", "checkpoint", "fence")
@@ -70,7 +71,7 @@ def only_number(rows: list[tuple[object, ...]]) -> float:
     return float(rows[0][0])
 
 
-def refuse_unstorable(table: RowTable, changes: Sequence[Change], *, nul: bool) -> None:
+def refuse_unstorable(table: RowTable, changes: Sequence[Changes], *, nul: bool) -> None:
     """Name the rows whose new value is no text that a server stores.
 
     Args:
@@ -81,26 +82,20 @@ def refuse_unstorable(table: RowTable, changes: Sequence[Change], *, nul: bool) 
     Raises:
         StepFailed: a value is not UTF-8, or holds NUL.
     """
-    changes = _of_text(table, changes) if table.binary else changes
-    text = b"".join(new for change in changes for new in change.new)
-    # nearly always all of them are tokens
-    if text.isascii() and (nul or b"\0" not in text):
-        return
-    bad = [c.key for c in changes if any((not nul and b"\0" in new) or not _is_utf8(new) for new in c.new)]
+    bad: dict[Key, None] = {}
+    for some in changes:
+        for index, column in zip(some.columns, some.new, strict=True):
+            text = b"".join(column)
+            # nearly always all of them are tokens
+            if index not in table.binary and not (text.isascii() and (nul or b"\0" not in text)):
+                unfit = ((not nul and b"\0" in new) or not _is_utf8(new) for new in column)
+                bad |= dict.fromkeys(compress(some.keys, unfit))
     if bad:
-        keys = ", ".join("/".join(map(str, key)) for key in bad[:5])
+        keys = ", ".join("/".join(map(str, key)) for key in islice(bad, 5))
         raise StepFailed(
             f"{table.name}, primary key {keys}: the value holds bytes that this database cannot store as text",
             hint="Let the application write these rows anew, then resume: nothing of this batch was kept.",
         )
-
-
-def _of_text(table: RowTable, changes: Sequence[Change]) -> list[Change]:
-    """Without the columns of bytes, which are stored whatever they are."""
-    return [
-        c._replace(new=tuple(new for i, new in zip(c.columns, c.new, strict=True) if i not in table.binary))
-        for c in changes
-    ]
 
 
 def _is_utf8(value: bytes) -> bool:

@@ -189,7 +189,7 @@ class Look:
             self.unlooked.append(Unlooked(f"{table}.*", error.message))
             return None
 
-    def _pages(self, opened: Spread, most: int, share: float) -> Iterator[list[Row]]:
+    def _pages(self, opened: Spread, most: int, share: float) -> Iterator[Sequence[Row]]:
         """Portions of a table, at least one, for a share of the time that is left."""
         until = self.left() * (1 - share)
         name = opened.table.name

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from deployguard.databases.base import Change, Checkpoint, Database, Kept, Key, Mark, Ready, Row, RowTable, Sieve
+from deployguard.databases.base import Changes, Checkpoint, Database, Kept, Key, Mark, Page, Ready, Row, RowTable, Sieve
 from deployguard.errors import StepFailed
 from deployguard.rows.crew import Crew, Desk, Hands, Slice, carry_out
 from deployguard.rows.manners import Others
@@ -44,14 +44,14 @@ class Idea:
     """What one operation does to a table. Both work on a column of a page at a time: rows come by the million.
 
     Attributes:
-        renewed: (values, column, rows they stand in) → the new values, in order; None leaves one as it is.
+        renewed: (values, column, page they are of) → the new values, in order; None leaves one as it is.
         kept: values of a page that the undo must leave; asked in the first pass, of pages that keep an old value.
         later: rows that may still be worth it after the first pass, which has seen all of them.
         at_once: whether a row that was written needs no second look until somebody else writes to it.
     """
 
-    renewed: Callable[[Values, int, Sequence[Row]], Values]
-    kept: Callable[[Sequence[Row]], list[Kept]] = lambda _: []
+    renewed: Callable[[Values, int, Page], Values]
+    kept: Callable[[Page], list[Kept]] = lambda _: []
     later: Sieve | None = None
     at_once: bool = False
 
@@ -206,7 +206,11 @@ def rewrite_slice(desk: Desk, part: _Part, seconds: float) -> Slice[_Part]:
         gentle = desk.manners.gentle
         many = min(size.rows, desk.database.gentle.rows) if gentle else size.rows
         page = desk.database.page(rewriter.table, checkpoint.after, many)
-        page, changes = _limited(page, rewriter.changes(page), job, checkpoint)
+        changes = rewriter.changes(page)
+        left = None if job.limit is None else max(0, job.limit - checkpoint.total - checkpoint.changed)
+        if left is not None and left < _many(changes):
+            page = _limited(page, changes, left)
+            changes = rewriter.changes(page)
         if not page:
             return Slice(replace(part, marks=tuple(marks)), rows, ended=True, batch=many)
         made = rewriter.made_ready(page, changes, checkpoint)
@@ -222,16 +226,16 @@ def rewrite_slice(desk: Desk, part: _Part, seconds: float) -> Slice[_Part]:
             return Slice(replace(part, batch=size, marks=tuple(marks)), rows, ended=False, batch=many)
 
 
-def _limited(
-    page: list[Row], changes: list[Change], job: Job, checkpoint: Checkpoint
-) -> tuple[list[Row], list[Change]]:
-    """As much of a page as the job's limit lets through; nothing once it is reached."""
-    if job.limit is None or len(changes) <= (left := max(0, job.limit - checkpoint.total - checkpoint.changed)):
-        return page, changes
-    if not left:
-        return [], []
-    last = changes[left - 1].key
-    return page[: next(n for n, row in enumerate(page, 1) if row.key == last)], changes[:left]
+def _many(changes: Sequence[Changes]) -> int:
+    """Rows that change."""
+    return sum(map(len, changes))
+
+
+def _limited(page: Page, changes: Sequence[Changes], left: int) -> Page:
+    """As much of a page as has so many rows that change."""
+    changed = {key for some in changes for key in some.keys}
+    last = [number for number, key in enumerate(page.keys, 1) if key in changed][:left]
+    return page[: last[-1] if last else 0]
 
 
 @dataclass(frozen=True)
@@ -252,11 +256,12 @@ class _Rewriter:
     idea: Idea
     table: RowTable
 
-    def made_ready(self, page: Sequence[Row], changes: Sequence[Change], checkpoint: Checkpoint) -> "_Write":
+    def made_ready(self, page: Page, changes: Sequence[Changes], checkpoint: Checkpoint) -> "_Write":
         """All that can be done before the transaction begins."""
         # of rows that got new values in all columns there is nothing left to keep
-        keeps = checkpoint.number == 1 and not self._all_new(page, changes)
-        moved = replace(checkpoint, after=page[-1].key, changed=checkpoint.changed + len(changes))
+        all_new = any(len(some) == len(page) and some.columns == self._whole for some in changes)
+        keeps = checkpoint.number == 1 and not all_new
+        moved = replace(checkpoint, after=page.keys[-1], changed=checkpoint.changed + _many(changes))
         ready = self.desk.database.ready(self.table, changes)
         return _Write(ready, tuple(self.idea.kept(page)) if keeps else (), moved)
 
@@ -279,32 +284,31 @@ class _Rewriter:
                 lost = batch.swap(ready)
         # what is still lost is somebody's busiest row: this pass counted a change, so another follows
 
-    def changes(self, rows: Sequence[Row]) -> list[Change]:
-        whole, foreign = self._whole, any(row.foreign for row in rows)
-        before = zip(*(row.values for row in rows), strict=True)
-        renewed = [self._renewed(rows, index, values, foreign) for index, values in enumerate(before)]
-        if not any(None in column for column in renewed):
-            # nearly every page of what was never sealed; none is new, so none was
-            pairs = zip(rows, zip(*renewed, strict=True), strict=True)
-            return [Change(row.key, whole, row.values, new) for row, new in pairs]  # type: ignore[arg-type]
-        nothing = (None,) * len(whole)
-        return [_change(row, new) for row, new in zip(rows, zip(*renewed, strict=True), strict=True) if new != nothing]
+    def changes(self, page: Page) -> list[Changes]:
+        """What becomes of a page's rows, those together that change in the same columns."""
+        renewed = [self._renewed(page, index, values) for index, values in enumerate(page.columns)]
+
+        def of(columns: tuple[int, ...]) -> Changes:
+            old, new = ([each[i] for i in columns] for each in (page.columns, renewed))
+            return Changes(columns, page.keys, old, new)  # type: ignore[arg-type]  # none is new, so none was
+
+        if page and not any(None in column for column in renewed):
+            # nearly every page of what was never sealed
+            return [of(self._whole)]
+        new_in = [tuple(i for i, value in enumerate(new) if value is not None) for new in zip(*renewed, strict=True)]
+        return [of(some).where([each == some for each in new_in]) for some in dict.fromkeys(new_in) if some]
 
     @property
     def _whole(self) -> tuple[int, ...]:
         return tuple(range(len(self.job.work.columns)))
 
-    def _all_new(self, page: Sequence[Row], changes: Sequence[Change]) -> bool:
-        every = len(self._whole)
-        return len(changes) == len(page) and all(len(change.columns) == every for change in changes)
-
-    def _renewed(self, rows: Sequence[Row], index: int, values: Values, foreign: bool) -> Values:
-        renewed = self.idea.renewed(values, index, rows)
+    def _renewed(self, page: Page, index: int, values: Values) -> Values:
+        renewed = self.idea.renewed(values, index, page)
         width = widths_of(self.job.work)[index]
         longest = max(map(len, filter(None, renewed)), default=0)
         # no character takes less than a byte: only what may not fit is looked at one by one
-        if (width is not None and longest > width) or foreign:
-            for row, new in zip(rows, renewed, strict=True):
+        if (width is not None and longest > width) or page.foreign:
+            for row, new in zip(page, renewed, strict=True):
                 self._check(new, index, row, width)
         return renewed
 
@@ -325,8 +329,3 @@ class _Rewriter:
                 f"{where}: the new value has {len(new)} bytes, the column holds {held}",
                 hint="Widen the column with a migration, then resume: nothing of this batch was kept.",
             )
-
-
-def _change(row: Row, new: tuple[bytes | None, ...]) -> Change:
-    at = tuple(i for i, value in enumerate(new) if value is not None)
-    return Change(row.key, at, tuple(row.values[i] or b"" for i in at), tuple(new[i] or b"" for i in at))

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
-from deployguard.databases.base import Checkpoint, Database, Kept, Row, Sieve
+from deployguard.databases.base import Checkpoint, Database, Kept, Page, Sieve
 from deployguard.errors import Refused
 from deployguard.keys.keyring import Opened
 from deployguard.keys.sealer import Sealer, Sealers
@@ -78,7 +78,7 @@ def _encryption(desk: Desk, job: Job, _: int) -> Idea:
     sealers = [desk.of(column) for column in columns]
     empty_too = [column.empty_becomes == "token" for column in columns]
 
-    def sealed(values: Values, column: int, _: Sequence[Row]) -> Values:
+    def sealed(values: Values, column: int, _: Page) -> Values:
         forms = sealers[column].forms([value or b"" for value in values])
         if all(values) and not any(forms):
             return sealers[column].seal_many(values)  # type: ignore[arg-type]  # none is None
@@ -90,13 +90,11 @@ def _encryption(desk: Desk, job: Job, _: int) -> Idea:
         tokens = iter(sealers[column].seal_many(wanted))
         return [next(tokens) if is_plain else None for is_plain in plain]
 
-    def kept(page: Sequence[Row]) -> list[Kept]:
+    def kept(page: Page) -> list[Kept]:
         return [
-            Kept(name, row.key, _digest(row.values[index] or b""))
-            for index, name in enumerate(job.table.columns)
-            for row, old in zip(
-                page, _from_before([row.values[index] for row in page], since, sealers[index]), strict=True
-            )
+            Kept(name, key, _digest(value or b""))
+            for name, values, sealer in zip(job.table.columns, page.columns, sealers, strict=True)
+            for key, value, old in zip(page.keys, values, _from_before(values, since, sealer), strict=True)
             if old
         ]
 
@@ -179,26 +177,24 @@ def _ranges_of(done: Sequence[Checkpoint]) -> tuple[list[Checkpoint], frozenset[
 
 
 def _decryption(desk: Desk, job: Job, number: int) -> Idea:
-    def opened(values: Values, column: int, rows: Sequence[Row]) -> Values:
+    def opened(values: Values, column: int, page: Page) -> Values:
         sealer = desk.of(job.work.columns[column])
         found = [o.plaintext if isinstance(o, Opened) else None for o in sealer.look([v or b"" for v in values])]
-        stays = _staying(desk, job, number, job.work.columns[column], rows, values)
+        stays = _staying(desk, job, number, job.work.columns[column], page, values)
         return [None if stay else plaintext for plaintext, stay in zip(found, stays, strict=True)]
 
     return Idea(opened, later=_unless_spoken(job.work.columns, Sieve(begins=BEGIN, long=token_length(0))))
 
 
-def _staying(
-    desk: Desk, job: Job, number: int, column: EncryptedColumn, rows: Sequence[Row], values: Values
-) -> Sequence[bool]:
+def _staying(desk: Desk, job: Job, number: int, column: EncryptedColumn, page: Page, values: Values) -> Sequence[bool]:
     """Which values an undo must leave: what was there before the operation came to it is there after."""
     if number in job.unseen:
         return _from_before(values, job.since, desk.of(column))
     if not job.spares or job.undo_of is None:
-        return [False] * len(rows)
-    kept = desk.database.kept(job.undo_of, replace(job.table, columns=(column.column,)), [row.key for row in rows])
+        return [False] * len(page)
+    kept = desk.database.kept(job.undo_of, replace(job.table, columns=(column.column,)), page.keys)
     return [
-        kept.get((column.column, row.key)) == _digest(value or b"") for row, value in zip(rows, values, strict=True)
+        kept.get((column.column, key)) == _digest(value or b"") for key, value in zip(page.keys, values, strict=True)
     ]
 
 

@@ -1,6 +1,6 @@
 """Rows of a table, as many as there is time for, from all over it and not only from its beginning."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -31,7 +31,7 @@ class Spread:
     total: int
     ends: tuple[int, int] | None
 
-    def pages(self, most: int) -> Iterator[list[Row]]:
+    def pages(self, most: int) -> Iterator[Sequence[Row]]:
         """At most `most` rows in portions; after any number of portions they come from all over the table.
 
         Each row comes once at most.
@@ -55,7 +55,7 @@ class Spread:
             if mine and len(mine) == len(rows):  # there may be more, once every place has had its turn
                 places.append(_Place(int(mine[-1].key[0]), place.end))
 
-    def _in_order(self, most: int) -> Iterator[list[Row]]:
+    def _in_order(self, most: int) -> Iterator[Sequence[Row]]:
         after: Key | None = None
         left = most
         while left > 0 and (rows := self.database.page(self.table, after, min(_PAGE, left))):

@@ -9,7 +9,7 @@ from functools import reduce
 from itertools import islice
 from typing import Self
 
-from deployguard.databases.base import Database, Key, Row, Sieve
+from deployguard.databases.base import Database, Key, Page, Sieve
 from deployguard.keys.keyring import token_length
 from deployguard.keys.sealer import Sealer, Sealers
 from deployguard.keys.tokens import BEGIN, content_length
@@ -168,7 +168,7 @@ def read_slice(desk: Desk, part: _Part, seconds: float) -> Slice[_Part]:
     reader, until = _Reader(part.work, [desk.of(c) for c in part.work.columns]), time.monotonic() + seconds
     while page := desk.database.page(table, after, PAGE):
         reader.add(page, tally)
-        after = page[-1].key
+        after = page.keys[-1]
         if time.monotonic() >= until:
             break
     return Slice(replace(part, after=after, tally=part.tally.with_(tally)), tally.rows, ended=not page)
@@ -226,11 +226,11 @@ class _Reader:
         self._work, self._sealers = work, sealers
         self._widths = widths_of(work)
 
-    def add(self, page: Sequence[Row], tally: _Tally) -> None:
+    def add(self, page: Page, tally: _Tally) -> None:
         """Count a page."""
         tally.rows += len(page)
         for index, column in enumerate(self._work.columns):
-            values = [row.values[index] for row in page]
+            values = page.columns[index]
             kinds = classes(values, self._sealers[index])
             sealed = {"plaintext", "empty"} if column.empty_becomes == "token" else {"plaintext"}
             _count(tally.counted[index], values, kinds)
@@ -245,7 +245,7 @@ class _Reader:
                 self._note_wide(page, index, kinds, sealed, tally, width)
 
     def _add_spoken(
-        self, page: Sequence[Row], index: int, kinds: Sequence[Class], sealed: AbstractSet[str], tally: _Tally
+        self, page: Page, index: int, kinds: Sequence[Class], sealed: AbstractSet[str], tally: _Tally
     ) -> None:
         """Of a column that the application seals: how long a token gets is known once it has made one."""
         self._note(page, index, kinds, sealed | {"unknown", "nested"}, tally)
@@ -261,22 +261,20 @@ class _Reader:
             if keys:
                 tally.note(index, kind, len(keys), keys)
 
-    def _note(
-        self, page: Sequence[Row], index: int, kinds: Sequence[Class], bad: Collection[str], tally: _Tally
-    ) -> None:
+    def _note(self, page: Page, index: int, kinds: Sequence[Class], bad: Collection[str], tally: _Tally) -> None:
         """Bad values, and those that are stored as something else than text."""
         for kind, many in Counter(kinds).items():
             if kind in bad:
-                first = (row.key for row, each in zip(page, kinds, strict=True) if each == kind)
+                first = (key for key, each in zip(page.keys, kinds, strict=True) if each == kind)
                 tally.note(index, kind, many, first)
-        foreign = [row.key for row in page if index in row.foreign]
+        foreign = [key for key, columns in zip(page.keys, page.foreign, strict=False) if index in columns]
         if foreign:
             binary = self._work.columns[index].stored_as == "binary"
             tally.note(index, "not bytes" if binary else "foreign", len(foreign), foreign)
 
     def _note_wide(
         self,
-        page: Sequence[Row],
+        page: Page,
         index: int,
         kinds: Sequence[Class],
         sealed: Collection[str],

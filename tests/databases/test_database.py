@@ -5,8 +5,9 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
+from changing import Change, together
 
-from deployguard.databases.base import Change, Checkpoint, Condition, Kept, RowTable, Sieve
+from deployguard.databases.base import Checkpoint, Condition, Kept, RowTable, Sieve
 from deployguard.errors import ConnectionLost, DeployguardError, LeaseLost, Refused
 
 PERSON = RowTable("person", ("id",), ("email", "phone"))
@@ -30,7 +31,7 @@ def database(people, opened):
 def write(database, *changes, table=PERSON, fence=1):
     database.claim(fence)
     with database.batch(fence) as batch:
-        return batch.swap(database.ready(table, changes))
+        return batch.swap(database.ready(table, together(*changes)))
 
 
 def emails(store):
@@ -127,16 +128,16 @@ def test_pages_follow_the_key_and_never_repeat(database):
     first = database.page(PERSON, None, 4)
     second = database.page(PERSON, first[-1].key, 4)
 
-    assert [row.key for row in first + second] == [(n,) for n in range(1, 8)]
+    assert [row.key for row in (*first, *second)] == [(n,) for n in range(1, 8)]
     assert first[0].values == (b"user1@example.org", b"+49 1")
-    assert database.page(PERSON, second[-1].key, 4) == []
+    assert not database.page(PERSON, second[-1].key, 4)
 
 
 def test_a_table_ends_where_it_is_to_end(database):
     some = replace(PERSON, until=(5,))
 
     assert [row.key for row in database.page(some, (2,), 9)] == [(3,), (4,), (5,)]
-    assert database.page(some, (5,), 9) == []
+    assert not database.page(some, (5,), 9)
 
 
 @pytest.mark.parametrize(
@@ -187,7 +188,9 @@ def test_a_sieve_leaves_out_what_is_not_worth_reading(store, opened, sieve, want
 def test_rows_that_a_batch_has_written_last_are_left_out_where_the_product_knows_them(database, people):
     database.claim(1)
     with database.batch(1) as batch:
-        batch.swap(database.ready(PERSON, [email(n, f"user{n}@example.org".encode(), b"token") for n in (1, 2, 3)]))
+        batch.swap(
+            database.ready(PERSON, together(*(email(n, f"user{n}@example.org".encode(), b"token") for n in (1, 2, 3))))
+        )
         mark = batch.save("op", "person", Checkpoint())
     people.run("UPDATE person SET phone = '+49 0' WHERE id = 2")
     sieve = Sieve(unlike=((1, 1, 0, "^x"),), unless=() if mark is None else (mark,))
@@ -306,7 +309,7 @@ def test_identifiers_of_any_spelling(store, opened, name):
 
     assert rows.key == (key,)
     assert database.count(table) == 0
-    assert database.page(rows, None, 5) == []
+    assert not database.page(rows, None, 5)
     assert write(database, Change((1,), (0,), (b"a",), (b"b",)), table=rows) == [(1,)]
 
 
@@ -414,7 +417,7 @@ def test_a_value_too_wide_is_refused_and_never_cut(database, people):
 def test_a_batch_is_kept_whole_with_its_checkpoint(database, opened, people):
     database.claim(1)
     with database.batch(1) as batch:
-        batch.swap(database.ready(PERSON, [email(1, b"user1@example.org", b"token")]))
+        batch.swap(database.ready(PERSON, together(email(1, b"user1@example.org", b"token"))))
         batch.save("op", "person", Checkpoint(3, number=2, after=(1,), changed=3, total=4))
 
     other = opened(people)
@@ -428,7 +431,7 @@ def test_a_batch_that_fails_leaves_nothing(database, people):
     database.claim(1)
 
     with pytest.raises(ZeroDivisionError), database.batch(1) as batch:  # noqa: PT012 - the batch is what fails
-        batch.swap(database.ready(PERSON, [email(1, b"user1@example.org", b"token")]))
+        batch.swap(database.ready(PERSON, together(email(1, b"user1@example.org", b"token"))))
         batch.save("op", "person", Checkpoint())
         batch.keep("op", "person", [Kept("email", (1,), b"d")])
         raise ZeroDivisionError
@@ -486,7 +489,7 @@ def test_a_higher_fencing_token_shuts_out_the_lower_ones(database, opened, peopl
     late.claim(7)
 
     with pytest.raises(LeaseLost), database.batch(5) as batch:
-        batch.swap(database.ready(PERSON, [email(1, b"user1@example.org", b"stale")]))
+        batch.swap(database.ready(PERSON, together(email(1, b"user1@example.org", b"stale"))))
     with pytest.raises(LeaseLost):
         database.claim(6)
 
@@ -504,7 +507,7 @@ def test_a_claim_waits_for_the_batch_of_the_holder(database, opened, people):
         claim.start()
         claim.join(0.5)
         assert claim.is_alive()
-        batch.swap(database.ready(PERSON, [email(1, b"user1@example.org", b"token")]))
+        batch.swap(database.ready(PERSON, together(email(1, b"user1@example.org", b"token"))))
     claim.join(30)
 
     assert emails(people)[0] == "token"

@@ -1,9 +1,10 @@
 """What is MariaDB's and MySQL's alone."""
 
 import pytest
+from changing import Change, together
 
 from deployguard.databases import connect
-from deployguard.databases.base import Change, RowTable
+from deployguard.databases.base import RowTable
 from deployguard.errors import ConnectionLost, DeployguardError, Refused, StepFailed
 from deployguard.rows.tables import tables_of
 from deployguard.rows.target import EncryptedColumn
@@ -14,7 +15,7 @@ THING = RowTable("thing", ("k",), ("v",))
 def swap(database, *changes, table=THING):
     database.claim(1)
     with database.batch(1) as batch:
-        return batch.swap(database.ready(table, changes))
+        return batch.swap(database.ready(table, together(*changes)))
 
 
 @pytest.mark.parametrize(
@@ -157,7 +158,9 @@ def test_no_statement_is_larger_than_a_packet_whatever_the_values_are(mariadb, o
     database._packet = 400_000
     news = [news(n) for n in range(1000)]
 
-    ready = database.ready(THING, [Change((n,), (0,), (b"",), (new.encode(),)) for n, new in enumerate(news, 1)])
+    ready = database.ready(
+        THING, together(*(Change((n,), (0,), (b"",), (new.encode(),)) for n, new in enumerate(news, 1)))
+    )
     database.claim(1)
     with database.batch(1) as batch:
         assert batch.swap(ready) == []
@@ -213,7 +216,7 @@ def test_a_lost_connection_is_told_and_the_next_call_makes_a_new_one(mariadb, op
 
     with pytest.raises(ConnectionLost), database.batch(1) as batch:  # noqa: PT012 - the batch is what fails
         mariadb.run(f"KILL CONNECTION {number}")
-        batch.swap(database.ready(THING, [Change((1,), (0,), (b"old",), (b"new",))]))
+        batch.swap(database.ready(THING, together(Change((1,), (0,), (b"old",), (b"new",)))))
 
     assert mariadb.run("SELECT v FROM thing") == [("old",)]
     assert swap(database, Change((1,), (0,), (b"old",), (b"new",))) == []

@@ -2,9 +2,10 @@
 
 import psycopg
 import pytest
+from changing import Change, together
 
 from deployguard.databases import connect
-from deployguard.databases.base import Change, RowTable
+from deployguard.databases.base import RowTable
 from deployguard.errors import ConnectionLost, DeployguardError, Refused, StepFailed
 from deployguard.rows.tables import tables_of
 from deployguard.rows.target import EncryptedColumn
@@ -15,7 +16,7 @@ THING = RowTable("thing", ("k",), ("v",))
 def swap(database, *changes, table=THING):
     database.claim(1)
     with database.batch(1) as batch:
-        return batch.swap(database.ready(table, changes))
+        return batch.swap(database.ready(table, together(*changes)))
 
 
 @pytest.mark.parametrize(
@@ -229,7 +230,7 @@ def test_a_lost_connection_is_told_and_the_next_call_makes_a_new_one(postgres, o
 
     with pytest.raises(ConnectionLost), database.batch(1) as batch:  # noqa: PT012 - the batch is what fails
         postgres.run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'deployguard'")
-        batch.swap(database.ready(THING, [Change((1,), (0,), (b"old",), (b"new",))]))
+        batch.swap(database.ready(THING, together(Change((1,), (0,), (b"old",), (b"new",)))))
 
     assert postgres.run("SELECT v FROM thing") == [("old",)]
     assert swap(database, Change((1,), (0,), (b"old",), (b"new",))) == []
