@@ -14,19 +14,18 @@ from binascii import Error
 from collections.abc import Iterable, Sequence
 from hmac import compare_digest
 from itertools import compress
-from struct import iter_unpack
 
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import CBC
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.hmac import HMAC
-from pybase64 import b64decode, urlsafe_b64decode, urlsafe_b64encode
+from pybase64 import urlsafe_b64decode, urlsafe_b64encode
 
-from deployguard.keys.tokens import AT_ONCE, EQUALS, PLAIN, ZEROS, alike
+from deployguard.keys.tokens import AT_ONCE, ZEROS, alike, from_text
 from deployguard.portions import portions
 from deployguard.secret import Secret
-from deployguard.woven import woven
+from deployguard.woven import cut, woven
 
 _BLOCK = 16
 _MAC = 32
@@ -66,14 +65,14 @@ class BulkFernet:
         return [
             token
             for some in portions(plaintexts, AT_ONCE)
-            for token in alike(some, _blocks, lambda values: self._seal(values, head))
+            for token in alike(some, [len(each) // _BLOCK for each in some], lambda values: self._seal(values, head))
         ]
 
     def _seal(self, plaintexts: Sequence[bytes], head: bytes) -> list[bytes]:
         """Tokens of values that need the same number of blocks."""
         texts = [plaintext + _PADDING[len(plaintext) % _BLOCK] for plaintext in plaintexts]
         body = _BLOCK + len(texts[0])
-        bodies = _cut(self._cipher.encryptor().update(_stream(texts)), f"{body}s")
+        bodies = cut(self._cipher.encryptor().update(_stream(texts)), f"{body}s")
         tokens = _tokens(_raw(head, bodies, self._macs(bodies, head)), _HEAD + body + _MAC)
         self._require(tokens, texts, head, body)
         return tokens
@@ -85,12 +84,12 @@ class BulkFernet:
         read, every = _read(tokens), size + over
         if len(read) != many * every:
             raise Faulty
-        bodies = _cut(read, f"{_HEAD}x{body}s{_MAC + over}x")
+        bodies = cut(read, f"{_HEAD}x{body}s{_MAC + over}x")
         # what is the same in all tokens: looked at a place at a time
         fixed = [*enumerate(head), *((size + place, 0) for place in range(over))]
         if (
             any(read[place::every] != bytes([byte]) * many for place, byte in fixed)
-            or self._macs(bodies, head) != _cut(read, f"{_HEAD + body}x{_MAC}s{over}x")
+            or self._macs(bodies, head) != cut(read, f"{_HEAD + body}x{_MAC}s{over}x")
             or self._texts(bodies) != texts
         ):
             raise Faulty
@@ -111,7 +110,7 @@ class BulkFernet:
         """What each IV and the text after it stand for, padding included; all are of one length."""
         # each IV is deciphered too, to 16 bytes that mean nothing and are skipped
         stream = self._cipher.decryptor().update(b"".join(bodies))
-        return _cut(stream, f"{_BLOCK}x{len(bodies[0]) - _BLOCK}s")
+        return cut(stream, f"{_BLOCK}x{len(bodies[0]) - _BLOCK}s")
 
     def open(self, raws: Sequence[bytes]) -> list[bytes | None]:
         """What each token holds; None where this key does not open it.
@@ -119,13 +118,15 @@ class BulkFernet:
         Args:
             raws: tokens out of their base64, with the form that `token_forms` looks for.
         """
-        return [plaintext for some in portions(raws, AT_ONCE) for plaintext in alike(some, len, self._open)]
+        return [
+            plaintext for some in portions(raws, AT_ONCE) for plaintext in alike(some, [*map(len, some)], self._open)
+        ]
 
     def _open(self, raws: Sequence[bytes]) -> list[bytes | None]:
         """What tokens of one length hold."""
         size, joined = len(raws[0]), b"".join(raws)
-        signed, given = _columns(joined, f"{size - _MAC}s{_MAC}s")
-        bodies, macs = _cut(joined, f"{_HEAD}x{size - _HEAD - _MAC}s{_MAC}x"), self._macs(signed)
+        signed, given = cut(joined, f"{size - _MAC}s{_MAC}x"), cut(joined, f"{size - _MAC}x{_MAC}s")
+        bodies, macs = cut(joined, f"{_HEAD}x{size - _HEAD - _MAC}s{_MAC}x"), self._macs(signed)
         if compare_digest(b"".join(macs), b"".join(given)):
             return self._deciphered(bodies)
         mine = [*map(compare_digest, macs, given)]
@@ -140,27 +141,13 @@ class BulkFernet:
         ]
 
 
-def _blocks(value: bytes) -> int:
-    return len(value) // _BLOCK
-
-
-def _cut(stream: bytes, form: str) -> list[bytes]:
-    """The one field of each piece of a stream; the form is that of `struct`."""
-    return [field for (field,) in iter_unpack(form, stream)]
-
-
-def _columns(stream: bytes, form: str) -> tuple[tuple[bytes, ...], ...]:
-    """The fields of the pieces of a stream, all first ones, all second ones, and so on; none of none."""
-    return tuple(zip(*iter_unpack(form, stream), strict=True))
-
-
 def _stream(texts: Sequence[bytes]) -> bytes:
     """For each padded value 16 random bytes and itself, all to be enciphered in one pass.
 
     The block before a value is the encryption of random bytes: random too, known to
     nobody before, and what CBC takes for the value's IV.
     """
-    return b"".join(woven([_cut(os.urandom(_BLOCK * len(texts)), f"{_BLOCK}s"), texts]))
+    return b"".join(woven([cut(os.urandom(_BLOCK * len(texts)), f"{_BLOCK}s"), texts]))
 
 
 def _raw(head: bytes, bodies: Sequence[bytes], macs: Sequence[bytes]) -> bytes:
@@ -171,15 +158,17 @@ def _raw(head: bytes, bodies: Sequence[bytes], macs: Sequence[bytes]) -> bytes:
 
 def _tokens(raw: bytes, size: int) -> list[bytes]:
     """Each token's text, of so many bytes."""
-    over = -size % 3
-    texts = _cut(urlsafe_b64encode(raw), f"{(size + over) // 3 * 4 - over}s{over}x")
+    over, text = -size % 3, bytearray(urlsafe_b64encode(raw))
+    every = (size + over) // 3 * 4
     # a group that is not full ends in "=" where its zeros would stand
-    return [text + EQUALS[over] for text in texts] if over else texts
+    for place in range(every - over, every):
+        text[place::every] = b"=" * (len(text) // every)
+    return cut(text, f"{every}s")
 
 
 def _read(tokens: Sequence[bytes]) -> bytes:
     """What `_raw` made, out of the tokens' text; nothing where that is no base64."""
     try:
-        return b64decode(b"".join(tokens).translate(PLAIN), validate=True)
+        return from_text(b"".join(tokens))
     except Error:
         return b""

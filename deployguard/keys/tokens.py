@@ -3,12 +3,12 @@
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from struct import iter_unpack
 from typing import NamedTuple, TypeVar
 
 from pybase64 import b64decode
 
 from deployguard.portions import portions
+from deployguard.woven import cut
 
 BEGIN = "gA"
 """Of every token: the version byte 0x80 before a stamp of this age of the world."""
@@ -20,11 +20,9 @@ _SHORTEST = _HEAD + _BLOCK + _MAC
 # Fernet was published in 2013; a stamp before it, or years ahead, is not a token's
 _EARLIEST = 1_300_000_000
 _AHEAD = 10 * 365 * 86400
-PLAIN = bytes.maketrans(b"-_=", b"+/A")
-"""From the alphabet of URLs to the plain one, what stands for missing bytes to what stands for zeros."""
 EQUALS = (b"", b"=", b"==")
 ZEROS = (b"", b"\0", b"\0\0")
-"""By how many bytes the last group of three lacks: how it ends as text, and what `PLAIN` makes of that."""
+"""By how many bytes the last group of three lacks: how it ends as text, and what `from_text` makes of that."""
 _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_="
 _BEGIN = BEGIN.encode()
 _OLDEST = b"\x80" + _EARLIEST.to_bytes(8)
@@ -49,15 +47,21 @@ def content_length(characters: int) -> int:
 _SHORTEST_TEXT = token_length(0)
 
 
-def alike(
-    values: Sequence[bytes], size: Callable[[bytes], int], work: Callable[[Sequence[bytes]], list[Found]]
-) -> list[Found]:
+def from_text(text: bytes) -> bytes:
+    """The bytes of base64 in the alphabet of URLs; "=", which ends a group that is not full, stands for zeros.
+
+    Raises:
+        binascii.Error: it is no base64.
+    """
+    return b64decode(text.replace(b"=", b"A"), b"-_", validate=True)
+
+
+def alike(values: Sequence[bytes], sizes: Sequence[int], work: Callable[[Sequence[bytes]], list[Found]]) -> list[Found]:
     """What `work` finds for each value, in order; it is given those of one size at a time.
 
     Parts that are equally long are cut and joined by the interpreter's own loops, which takes
     a third of the time that one by one would.
     """
-    sizes = [*map(size, values)]
     if len({*sizes}) == 1:
         return work(values)
     places: defaultdict[int, list[int]] = defaultdict(list)
@@ -79,7 +83,7 @@ def token_forms(values: Sequence[bytes]) -> list[bytes | None]:
 
 
 def _forms(values: Sequence[bytes]) -> list[bytes | None]:
-    return alike(values, len, _forms_alike)
+    return alike(values, [*map(len, values)], _forms_alike)
 
 
 def _forms_alike(values: Sequence[bytes]) -> list[bytes | None]:
@@ -92,14 +96,14 @@ def _forms_alike(values: Sequence[bytes]) -> list[bytes | None]:
     likely = [value for value in values if value.startswith(_BEGIN)]
     text = b"".join(likely)
     if len(likely) == many and not text.translate(None, _ALPHABET) and text.count(b"=") == lacks * many:
-        stream = b64decode(text.translate(PLAIN), validate=True)
-        raws, over = zip(*iter_unpack(f"{size // 4 * 3 - lacks}s{lacks}s", stream), strict=True)
-        endings = [ending for (ending,) in iter_unpack(f"{size - lacks}x{lacks}s", text)]
+        stream, held = from_text(text), size // 4 * 3 - lacks
+        raws, over = cut(stream, f"{held}s{lacks}x"), cut(stream, f"{held}x{lacks}s")
+        endings = cut(text, f"{size - lacks}x{lacks}s")
         # the bits that no byte uses are zero, and so is what stands for "="
         ends = over.count(ZEROS[lacks]) == endings.count(EQUALS[lacks]) == many
         latest = b"\x80" + int(time.time() + _AHEAD).to_bytes(8)
         if ends and min(raws) >= _OLDEST and max(raws)[: STAMP.stop] <= latest:
-            return [*raws]
+            return raws  # type: ignore[return-value]
     if many == 1 or not likely:
         return [None] * many
     # nearly never: one of them spoils it for all
@@ -160,4 +164,4 @@ def has_token_form(value: bytes) -> bool:
 
 def token_time(token: bytes) -> int:
     """When a token was made, in seconds since 1970, as it says itself."""
-    return int.from_bytes(b64decode(token[:12].translate(PLAIN))[STAMP])
+    return int.from_bytes(from_text(token[:12])[STAMP])

@@ -79,8 +79,9 @@ def _encryption(desk: Desk, job: Job, _: int) -> Idea:
     empty_too = [column.empty_becomes == "token" for column in columns]
 
     def sealed(values: Values, column: int, _: Page) -> Values:
-        forms = sealers[column].forms([value or b"" for value in values])
-        if all(values) and not any(forms):
+        whole = all(values)
+        forms = sealers[column].forms(values if whole else [value or b"" for value in values])  # type: ignore[arg-type]
+        if whole and not any(forms):
             return sealers[column].seal_many(values)  # type: ignore[arg-type]  # none is None
         plain = [
             empty_too[column] if value == b"" else value and form is None

@@ -155,7 +155,7 @@ def flipped(found):
     ("where", "name"),
     [
         (module, "_stream"),
-        (module, "_cut"),
+        (module, "cut"),
         (BulkFernet, "_macs"),
         (module, "_raw"),
         (module, "urlsafe_b64encode"),
