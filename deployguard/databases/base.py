@@ -282,10 +282,12 @@ class Gentle:
     Attributes:
         rows: of a batch.
         share: of the time in which one writes; the rest is the others'.
+        times: about so many times as long as at full speed it takes.
     """
 
     rows: int
     share: float
+    times: int
 
 
 class Batch(Protocol):

@@ -73,7 +73,7 @@ _KIND = " ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin"
 class Mysql(ServerState):
     """A database of a MariaDB or MySQL server."""
 
-    gentle = Gentle(rows=100, share=0.2)
+    gentle = Gentle(rows=100, share=0.2, times=7)
 
     def __init__(self, where: DatabaseUrl, *, read_only: bool) -> None:
         """Connect.

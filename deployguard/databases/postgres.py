@@ -69,7 +69,7 @@ CREATE TABLE IF NOT EXISTS {PREFIX}kept (
 class Postgres(ServerState):
     """A PostgreSQL database; the tables are those that the user's search_path finds."""
 
-    gentle = Gentle(rows=200, share=0.2)
+    gentle = Gentle(rows=200, share=0.2, times=10)
 
     def __init__(self, where: DatabaseUrl, *, read_only: bool) -> None:
         """Connect.

@@ -57,7 +57,7 @@ class Sqlite:
     """A SQLite file."""
 
     # one lock for all who write: few of theirs meet it if it is taken seldom, however long
-    gentle = Gentle(rows=1000, share=0.02)
+    gentle = Gentle(rows=1000, share=0.02, times=45)
 
     def __init__(self, path: Path, *, read_only: bool) -> None:
         """Open the file; it is never created.

@@ -12,8 +12,8 @@ from typing import Protocol, Self
 from deployguard.databases.base import Database, Gentle
 
 STEPS_BACK = "steps back: others write to the database"
-_EVERY = 0.5
-"""Seconds from one listening to the next."""
+_EVERY, _EVERY_AT_FULL_SPEED = 0.5, 1.0
+"""Seconds from one listening to the next. At full speed it costs something: those who could write wait for its end."""
 _FIRST, _FULL, _GENTLE = 0.04, 0.02, 0.1
 """Seconds of listening: before the first write; while the work goes at full speed; while it has stepped back."""
 _SILENT = 4
@@ -108,9 +108,10 @@ class Others:
         """Listen if it is time to; what to tell people of it, or nothing."""
         if not self.crew.listens:
             return ""
-        if time.monotonic() - self._heard >= _EVERY:
+        gentle = self.crew.manners.gentle
+        if time.monotonic() - self._heard >= (_EVERY if gentle else _EVERY_AT_FULL_SPEED):
             first = self._heard == float("-inf")
-            self._follow(_FIRST if first else _GENTLE if self.crew.manners.gentle else _FULL)
+            self._follow(_FIRST if first else _GENTLE if gentle else _FULL)
             self._heard = time.monotonic()
         return STEPS_BACK if self.crew.manners.gentle else ""
 

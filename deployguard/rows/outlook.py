@@ -12,17 +12,14 @@ from deployguard.databases.measure import bytes_of
 from deployguard.errors import DeployguardError
 from deployguard.rows.target import ColumnCount, EncryptedColumn
 
-# by what was measured, as decision 14 tells
 _STEPS_BACK = (
     "; while others write, work on a large table steps back for them and takes about {times} times as long"
     " (others_first: false: as fast as it goes)"
 )
 _BATCH = "the rows of a batch are locked until it is committed; reading goes on"
 _LOCKS = {
-    "postgresql": _BATCH + _STEPS_BACK.format(times=9),
-    "sqlite": "all writers of the file wait for each batch; reading goes on in WAL mode only"
-    + _STEPS_BACK.format(times=40),
-    **dict.fromkeys(("mariadb", "mysql"), _BATCH + _STEPS_BACK.format(times=7)),
+    "sqlite": "all writers of the file wait for each batch; reading goes on in WAL mode only",
+    **dict.fromkeys(("postgresql", "mariadb", "mysql"), _BATCH),
 }
 _LOG = {"postgresql": "WAL", "sqlite": "journal or WAL", "mariadb": "binary log", "mysql": "binary log"}
 
@@ -86,7 +83,8 @@ def _of_table(database: Database, engine: str, counted: list[ColumnCount], *, lo
         room=None if size is None else _room(engine, size, anew, more, again),
         # each row before and after (MariaDB), or each new row and once each whole page (PostgreSQL)
         log=2 * anew + more if logs and size is not None else None,
-        log_name=_LOG[engine], locks=_LOCKS[engine], triggers=shape.triggers,
+        log_name=_LOG[engine], locks=_LOCKS[engine] + _STEPS_BACK.format(times=database.gentle.times),
+        triggers=shape.triggers,
     )  # fmt: skip
 
 

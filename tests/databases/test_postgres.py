@@ -3,9 +3,10 @@
 import psycopg
 import pytest
 from changing import Change, together
+from servers import Store
 
 from deployguard.databases import connect
-from deployguard.databases.base import RowTable
+from deployguard.databases.base import Row, RowTable
 from deployguard.errors import ConnectionLost, DeployguardError, Refused, StepFailed
 from deployguard.rows.tables import tables_of
 from deployguard.rows.target import EncryptedColumn
@@ -47,6 +48,27 @@ def test_keys_of_postgres_own_types(postgres, opened, kind, keys):
     assert seen == keys
     assert [row.key for row in database.rows(THING, [(key,) for key in keys])] == [(key,) for key in keys]
     assert postgres.run("SELECT DISTINCT v FROM thing") == [("new",)]
+
+
+@pytest.fixture
+def latin(postgres_server):
+    """A database whose texts are stored in another encoding than the one we speak."""
+    postgres_server.run("CREATE DATABASE latin TEMPLATE template0 ENCODING 'LATIN1' LOCALE 'C'")
+    store = Store("postgresql", postgres_server.url("latin"), lambda: postgres_server.connect("latin"))
+    yield store
+    store.close()
+    postgres_server.run("DROP DATABASE latin WITH (FORCE)")
+
+
+def test_texts_are_read_and_compared_as_utf_8_whatever_the_server_stores(latin, opened):
+    latin.run("CREATE TABLE thing (k text PRIMARY KEY, v text)")
+    latin.run("INSERT INTO thing VALUES ('schlüssel', 'größe')")
+    database, key = opened(latin), ("schlüssel",)
+
+    assert [*database.page(THING, None, 9)] == [*database.rows(THING, [key])] == [Row(key, ("größe".encode(),))]
+    assert swap(database, Change(key, (0,), (b"grosse",), (b"new",))) == [key]
+    assert swap(database, Change(key, (0,), ("größe".encode(),), ("länge".encode(),))) == []
+    assert latin.run("SELECT v FROM thing") == [("länge",)]
 
 
 @pytest.mark.parametrize("rows", [3000, pytest.param(1_000_000, marks=pytest.mark.faults)])

@@ -17,13 +17,14 @@ from deployguard.rows.target import EncryptedColumn
 
 EMAIL = EncryptedColumn("person", "email", ("id",))
 ROWS = 600
-SMALL = Gentle(rows=20, share=0.5)
+SMALL = Gentle(rows=20, share=0.5, times=2)
 
 
 @pytest.fixture(autouse=True)
 def small_and_often(monkeypatch):
     monkeypatch.setattr(crew, "_WORTH_IT", 1)
     monkeypatch.setattr(manners, "_EVERY", 0.0)
+    monkeypatch.setattr(manners, "_EVERY_AT_FULL_SPEED", 0.0)
 
 
 @pytest.fixture
@@ -122,7 +123,7 @@ def test_having_stepped_back_one_writes_for_no_more_than_its_share_of_the_time()
 
     ours.step_back(True)
     begun = time.monotonic()
-    with ours.turn(Gentle(rows=20, share=0.25)):
+    with ours.turn(Gentle(rows=20, share=0.25, times=4)):
         time.sleep(0.02)
     assert time.monotonic() - begun >= 0.08
 
@@ -132,7 +133,7 @@ def test_a_batch_that_had_to_wait_itself_is_not_followed_by_a_pause_without_end(
     ours = Manners()
     ours.step_back(True)
     begun = time.monotonic()
-    with ours.turn(Gentle(rows=20, share=0.01)):
+    with ours.turn(Gentle(rows=20, share=0.01, times=100)):
         time.sleep(0.1)
 
     assert time.monotonic() - begun < 1
