@@ -1,9 +1,9 @@
 """What every database product promises to the rooms above. Its file says only how it does it."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from itertools import compress, repeat
+from itertools import starmap
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, Self, overload
 
@@ -138,8 +138,8 @@ class Page(Sequence[Row]):
 
     Attributes:
         keys: of each row.
-        columns: the rows' values of each column of the table, in its order; of no rows there are none.
-        foreign: see `Row`; none at all where no row has any.
+        columns: the rows' values of each column of the table, in its order; of no rows there may be none.
+        foreign: see `Row`; none at all where a driver's rows have none.
     """
 
     keys: Sequence[Key] = ()
@@ -157,8 +157,9 @@ class Page(Sequence[Row]):
 
     def __iter__(self) -> Iterator[Row]:
         """Row by row."""
-        values = zip(*self.columns, strict=True) if self.columns else repeat(())
-        return map(Row, self.keys, values, self.foreign or repeat(frozenset()))
+        many = len(self.keys)
+        values = zip(*self.columns, strict=True) if self.columns else [()] * many
+        return starmap(Row, zip(self.keys, values, self.foreign or [frozenset[int]()] * many, strict=True))
 
     @overload
     def __getitem__(self, at: int) -> Row: ...
@@ -174,7 +175,7 @@ class Page(Sequence[Row]):
 
 @dataclass(frozen=True)
 class Changes:
-    """New values for the same columns of some rows, and the old ones they depend on, a column at a time.
+    """New values for the same columns of at least one row, and the old ones they depend on, a column at a time.
 
     Attributes:
         columns: numbers of the table's columns.
@@ -198,15 +199,13 @@ class Changes:
 
     def __getitem__(self, rows: slice) -> "Changes":
         """Of some rows."""
-        return self._each(lambda of_rows: of_rows[rows])
+        return self.at(range(len(self))[rows])
 
-    def where(self, chosen: Sequence[bool]) -> "Changes":
-        """Of the rows for which it says so."""
-        return self._each(lambda of_rows: [*compress(of_rows, chosen)])
-
-    def _each(self, some: Callable[[Sequence[Any]], Sequence[Any]]) -> "Changes":
-        old, new = ([some(column) for column in columns] for columns in (self.old, self.new))
-        return Changes(self.columns, some(self.keys), old, new)
+    def at(self, rows: Iterable[int]) -> "Changes":
+        """Of some rows, by their numbers."""
+        numbers = [*rows]
+        old, new = ([[column[n] for n in numbers] for column in columns] for columns in (self.old, self.new))
+        return Changes(self.columns, [self.keys[n] for n in numbers], old, new)
 
 
 @dataclass(frozen=True)

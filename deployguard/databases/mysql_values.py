@@ -5,7 +5,6 @@ meanwhile by one comparison as well as by six.
 """
 
 from collections.abc import Iterator, Sequence
-from operator import not_
 from typing import NamedTuple
 
 from deployguard.databases.base import Changes, Key, Value
@@ -48,7 +47,7 @@ def lists(changes: Changes, row: bytes, packed: Sequence[Place], most: int) -> I
     """Changes, and their rows of literals: keys, old values as one, new values as one or each.
 
     Args:
-        changes: of any number of rows.
+        changes: which.
         row: how a row begins.
         packed: see `places`.
         most: bytes that a list may have, unless one row has more. Where values have to travel in
@@ -75,9 +74,9 @@ def _rows(changes: Changes, row: bytes, packed: Sequence[Place]) -> bytes:
     if not any(_needs_care(b"".join(column)) for column in (*changes.old, *changes.new)):
         return _plain(changes, row, packed)
     careful = [_needs_care(b"".join((*old, *new))) for _, old, new in changes]
-    plain = changes.where([*map(not_, careful)])
-    others = [_row(*change, row, packed) for change in changes.where(careful)]
-    return b",".join([_plain(plain, row, packed), *others] if plain else others)
+    plain = [number for number, care in enumerate(careful) if not care]
+    others = [_row(*change, row, packed) for change, care in zip(changes, careful, strict=True) if care]
+    return b",".join([_plain(changes.at(plain), row, packed), *others] if plain else others)
 
 
 def _needs_care(text: bytes) -> bool:

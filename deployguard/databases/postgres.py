@@ -147,7 +147,7 @@ class Postgres(ServerState):
         with self._explaining():
             connection = self._live()
             with self._planned(connection) if planned else nullcontext():
-                # binary: keys come as numbers, values as bytes
+                # binary: numbers come as numbers, bytes as bytes
                 return connection.cursor(binary=True).execute(sql.SQL(query), values).fetchall()
 
     @contextmanager

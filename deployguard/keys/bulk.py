@@ -81,14 +81,16 @@ class BulkFernet:
         """Back from the text: each part is proven."""
         many, size = len(texts), _HEAD + body + _MAC
         over = -size % 3
-        read, every = _read(tokens), size + over
-        if len(read) != many * every:
+        text, every = b"".join(tokens), size + over
+        read, signs = _read(text), every // 3 * 4
+        if len(read) != many * every or text.count(b"=") != many * over:
             raise Faulty
         bodies = cut(read, f"{_HEAD}x{body}s{_MAC + over}x")
         # what is the same in all tokens: looked at a place at a time
         fixed = [*enumerate(head), *((size + place, 0) for place in range(over))]
         if (
-            any(read[place::every] != bytes([byte]) * many for place, byte in fixed)
+            any(text[place::signs] != b"=" * many for place in range(signs - over, signs))
+            or any(read[place::every] != bytes([byte]) * many for place, byte in fixed)
             or self._macs(bodies, head) != cut(read, f"{_HEAD + body}x{_MAC}s{over}x")
             or self._texts(bodies) != texts
         ):
@@ -159,16 +161,16 @@ def _raw(head: bytes, bodies: Sequence[bytes], macs: Sequence[bytes]) -> bytes:
 def _tokens(raw: bytes, size: int) -> list[bytes]:
     """Each token's text, of so many bytes."""
     over, text = -size % 3, bytearray(urlsafe_b64encode(raw))
-    every = (size + over) // 3 * 4
+    signs = (size + over) // 3 * 4
     # a group that is not full ends in "=" where its zeros would stand
-    for place in range(every - over, every):
-        text[place::every] = b"=" * (len(text) // every)
-    return cut(text, f"{every}s")
+    for place in range(signs - over, signs):
+        text[place::signs] = b"=" * (len(text) // signs)
+    return cut(text, f"{signs}s")
 
 
-def _read(tokens: Sequence[bytes]) -> bytes:
+def _read(text: bytes) -> bytes:
     """What `_raw` made, out of the tokens' text; nothing where that is no base64."""
     try:
-        return from_text(b"".join(tokens))
+        return from_text(text)
     except Error:
         return b""

@@ -11,10 +11,10 @@ from deployguard.errors import Refused
 from deployguard.keys.bulk import BulkFernet, Faulty
 from deployguard.keys.check import parse_key
 from deployguard.keys.fingerprint import fingerprint
-from deployguard.keys.tokens import has_token_form, token_forms, token_length, token_time
+from deployguard.keys.tokens import has_token_form, token_forms, token_length
 from deployguard.secret import Secret
 
-__all__ = ["LOCKED", "Keyring", "Locked", "Opened", "has_token_form", "token_length", "token_time"]
+__all__ = ["LOCKED", "Keyring", "Locked", "Opened", "has_token_form", "token_length"]
 
 PLAIN = "DEPLOYGUARD_FERNET"
 """Environment variable; "plain" makes every token by `cryptography.fernet` itself, about five times slower."""
@@ -116,19 +116,18 @@ class Keyring:
 
     def look(self, values: Sequence[bytes]) -> list[Opened | Locked | None]:
         """What each value is to these keys: opened, locked, or, where it has no token's form, None."""
-        found: list[Opened | Locked | None] = [None] * len(values)
-        raws = {i: raw for i, raw in enumerate(token_forms(values)) if raw is not None}
-        if not raws:
-            return found
+        forms = token_forms(values)
         if not self._bulk:
-            return [(self.open(value) or LOCKED) if i in raws else None for i, value in enumerate(values)]
+            pairs = zip(values, forms, strict=True)
+            return [None if form is None else self.open(value) or LOCKED for value, form in pairs]
+        found: list[Opened | Locked | None] = [None if form is None else LOCKED for form in forms]
+        closed = [(number, form) for number, form in enumerate(forms) if form is not None]
         for key, bulk in enumerate(self._bulk):
-            for i, plaintext in zip(list(raws), bulk.open(list(raws.values())), strict=True):
+            plaintexts = bulk.open([form for _, form in closed])
+            for (number, _), plaintext in zip(closed, plaintexts, strict=True):
                 if plaintext is not None:
-                    found[i] = Opened(plaintext, key)
-                    del raws[i]
-        for i in raws:
-            found[i] = LOCKED
+                    found[number] = Opened(plaintext, key)
+            closed = [each for each, plaintext in zip(closed, plaintexts, strict=True) if plaintext is None]
         return found
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Literal
 
-from deployguard.keys.keyring import LOCKED, Opened
+from deployguard.keys.keyring import Locked
 from deployguard.keys.sealer import Sealer
 
 Class = Literal["null", "empty", "plaintext", "primary", "older", "unknown", "nested"]
@@ -23,19 +23,17 @@ def classes(values: Sequence[bytes | None], sealer: Sealer) -> list[Class]:
     which is damage or a lost key, and is never encrypted again without a decision.
     """
     found = sealer.look([value or b"" for value in values])
+    shortest = sealer.shortest
     return [
-        _class(opened, sealer) if isinstance(opened, Opened)
-        else "unknown" if opened is LOCKED
-        else "plaintext" if value
-        else "null" if value is None
-        else "empty"
+        "unknown" if isinstance(opened, Locked)
+        else ("plaintext" if value else "null" if value is None else "empty") if opened is None
+        # nearly no content is long enough to be a token
+        else "nested" if len(opened.plaintext) >= shortest and _is_token(opened.plaintext, sealer)
+        else "older" if opened.key
+        else "primary"
         for value, opened in zip(values, found, strict=True)
     ]  # fmt: skip
 
 
-def _class(opened: Opened, sealer: Sealer) -> Class:
-    content = opened.plaintext
-    # nearly no content is long enough to be one
-    if len(content) >= sealer.shortest and sealer.forms([content])[0] is not None and sealer.open(content) is not None:
-        return "nested"
-    return "older" if opened.key else "primary"
+def _is_token(content: bytes, sealer: Sealer) -> bool:
+    return sealer.forms([content])[0] is not None and sealer.open(content) is not None

@@ -9,6 +9,7 @@ code that does not know of the change may write behind the cursor.
 """
 
 import time
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -209,8 +210,7 @@ def rewrite_slice(desk: Desk, part: _Part, seconds: float) -> Slice[_Part]:
         changes = rewriter.changes(page)
         left = None if job.limit is None else max(0, job.limit - checkpoint.total - checkpoint.changed)
         if left is not None and left < _many(changes):
-            page = _limited(page, changes, left)
-            changes = rewriter.changes(page)
+            page, changes = _limited(page, changes, left)
         if not page:
             return Slice(replace(part, marks=tuple(marks)), rows, ended=True, batch=many)
         made = rewriter.made_ready(page, changes, checkpoint)
@@ -231,11 +231,14 @@ def _many(changes: Sequence[Changes]) -> int:
     return sum(map(len, changes))
 
 
-def _limited(page: Page, changes: Sequence[Changes], left: int) -> Page:
-    """As much of a page as has so many rows that change."""
+def _limited(page: Page, changes: Sequence[Changes], left: int) -> tuple[Page, list[Changes]]:
+    """As much of a page as has so many rows that change, and their changes."""
     changed = {key for some in changes for key in some.keys}
-    last = [number for number, key in enumerate(page.keys, 1) if key in changed][:left]
-    return page[: last[-1] if last else 0]
+    ends = [number for number, key in enumerate(page.keys, 1) if key in changed][:left]
+    page = page[: ends[-1] if ends else 0]
+    kept = {*page.keys}
+    parts = [some.at(number for number, key in enumerate(some.keys) if key in kept) for some in changes]
+    return page, [some for some in parts if some]
 
 
 @dataclass(frozen=True)
@@ -290,13 +293,15 @@ class _Rewriter:
 
         def of(columns: tuple[int, ...]) -> Changes:
             old, new = ([each[i] for i in columns] for each in (page.columns, renewed))
-            return Changes(columns, page.keys, old, new)  # type: ignore[arg-type]  # none is new, so none was
+            return Changes(columns, page.keys, old, new)  # type: ignore[arg-type]  # what is NULL is never renewed
 
         if page and not any(None in column for column in renewed):
             # nearly every page of what was never sealed
             return [of(self._whole)]
-        new_in = [tuple(i for i, value in enumerate(new) if value is not None) for new in zip(*renewed, strict=True)]
-        return [of(some).where([each == some for each in new_in]) for some in dict.fromkeys(new_in) if some]
+        rows: defaultdict[tuple[int, ...], list[int]] = defaultdict(list)
+        for row, new in enumerate(zip(*renewed, strict=True)):
+            rows[tuple(index for index, value in enumerate(new) if value is not None)].append(row)
+        return [of(some).at(numbers) for some, numbers in rows.items() if some]
 
     @property
     def _whole(self) -> tuple[int, ...]:

@@ -267,7 +267,7 @@ class _Reader:
             if kind in bad:
                 first = (key for key, each in zip(page.keys, kinds, strict=True) if each == kind)
                 tally.note(index, kind, many, first)
-        foreign = [key for key, columns in zip(page.keys, page.foreign, strict=False) if index in columns]
+        foreign = [row.key for row in page if index in row.foreign] if page.foreign else []
         if foreign:
             binary = self._work.columns[index].stored_as == "binary"
             tally.note(index, "not bytes" if binary else "foreign", len(foreign), foreign)

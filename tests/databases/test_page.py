@@ -1,5 +1,7 @@
 """Rows and changes are held a column at a time, and are rows all the same."""
 
+import pytest
+
 from deployguard.databases.base import Changes, Page, Row
 
 NONE, FIRST = frozenset(), frozenset({0})
@@ -45,6 +47,11 @@ def test_changes_are_told_row_by_row():
 def test_some_of_the_changes_are_of_the_same_columns():
     first, second, third = CHANGES
 
-    assert [*CHANGES.where([True, False, True])] == [first, third]
+    assert [*CHANGES.at([0, 2])] == [first, third]
     assert [*CHANGES[1:]] == [second, third]
-    assert CHANGES.where([True, False, True]).columns == CHANGES[:1].columns == (0, 2)
+    assert CHANGES.at([0, 2]).columns == CHANGES[:1].columns == (0, 2)
+
+
+def test_columns_of_other_lengths_are_no_page():
+    with pytest.raises(ValueError, match="shorter"):
+        [*Page([(1,), (2,)], [[b"x"]])]

@@ -172,6 +172,16 @@ def test_no_token_is_given_out_after_a_fault_in_making_it(key, monkeypatch, wher
         ring.seal_many([b"a" * 40, b"b" * 40, b"c" * 40])
 
 
+@pytest.mark.parametrize("size", [1, 20])
+@pytest.mark.parametrize("spoilt", [lambda t: t.replace(b"=", b"A"), lambda t: t.replace(b"A", b"=")])
+def test_no_token_is_given_out_that_ends_otherwise_than_it_should(key, monkeypatch, size, spoilt):
+    good = module._tokens
+    monkeypatch.setattr(module, "_tokens", lambda *given: [spoilt(good(*given)[0]), *good(*given)[1:]])
+
+    with pytest.raises(Refused, match="did not open"):
+        Keyring(Secret(key, name="key")).seal_many([b"a" * size, b"b" * size])
+
+
 def test_no_token_is_given_out_that_the_library_does_not_open(key, monkeypatch):
     ring = Keyring(Secret(key, name="key"))
     foreign = Fernet(Fernet.generate_key())

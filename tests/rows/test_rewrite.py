@@ -400,6 +400,22 @@ def test_no_more_rows_are_changed_than_asked_for(database, people, keyring, smal
     assert emails(people)[::2] == [b"a"] * 15
 
 
+@pytest.mark.parametrize("limit", [1, 2, 5, 11])
+def test_a_limit_counts_rows_whatever_columns_they_change_in(database, people, keyring, limit):
+    people.run("DELETE FROM person")
+    kinds = [("a", "b"), ("a", None), (None, "b"), (None, None)]
+    people.run_many("INSERT INTO person VALUES (?, ?, ?)", [(n, *kinds[n % 4]) for n in range(16)])
+
+    done = encrypt(database, keyring, (EMAIL, PHONE), some=Only(limit))
+
+    rows = people.run("SELECT id, email, phone FROM person ORDER BY id")
+    sealed = {n: [has_token_form(value.encode()) for value in values if value is not None] for n, *values in rows}
+    some = [n for n in range(16) if n % 4 != 3]
+    assert done[0].rows == limit
+    assert all(all(sealed[n]) for n in some[:limit])
+    assert not any(any(sealed[n]) for n in some[limit:])
+
+
 def test_a_limit_once_reached_stays_reached_when_resumed(database, people, opened, keyring, small_batches):
     fill(people, *(b"a" for _ in range(30)))
     with pytest.raises(StopError):
