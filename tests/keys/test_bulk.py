@@ -173,7 +173,16 @@ def test_no_token_is_given_out_after_a_fault_in_making_it(key, monkeypatch, wher
 
 
 @pytest.mark.parametrize("size", [1, 20])
-@pytest.mark.parametrize("spoilt", [lambda t: t.replace(b"=", b"A"), lambda t: t.replace(b"A", b"=")])
+@pytest.mark.parametrize(
+    "spoilt",
+    [
+        lambda t: t.replace(b"=", b"A"),
+        lambda t: t.replace(b"A", b"="),
+        lambda t: t[:-1].replace(b"A", b"=", 1) + b"A",
+        lambda t: t.replace(b"-", b"+").replace(b"_", b"/").replace(b"E", b"+"),
+    ],
+    ids=["no sign", "too many", "elsewhere", "another alphabet"],
+)
 def test_no_token_is_given_out_that_ends_otherwise_than_it_should(key, monkeypatch, size, spoilt):
     good = module._tokens
     monkeypatch.setattr(module, "_tokens", lambda *given: [spoilt(good(*given)[0]), *good(*given)[1:]])
