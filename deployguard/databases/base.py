@@ -1,6 +1,6 @@
 """What every database product promises to the rooms above. Its file says only how it does it."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from itertools import starmap
@@ -199,13 +199,14 @@ class Changes:
 
     def __getitem__(self, rows: slice) -> "Changes":
         """Of some rows."""
-        return self.at(range(len(self))[rows])
+        return self._each(lambda column: column[rows])
 
-    def at(self, rows: Iterable[int]) -> "Changes":
+    def at(self, rows: Sequence[int]) -> "Changes":
         """Of some rows, by their numbers."""
-        numbers = [*rows]
-        old, new = ([[column[n] for n in numbers] for column in columns] for columns in (self.old, self.new))
-        return Changes(self.columns, [self.keys[n] for n in numbers], old, new)
+        return self._each(lambda column: [column[n] for n in rows])
+
+    def _each(self, some: Callable[[Sequence[Any]], Sequence[Any]]) -> "Changes":
+        return Changes(self.columns, some(self.keys), [*map(some, self.old)], [*map(some, self.new)])
 
 
 @dataclass(frozen=True)

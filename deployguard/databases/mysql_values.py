@@ -53,13 +53,18 @@ def lists(changes: Changes, row: bytes, packed: Sequence[Place], most: int) -> I
         most: bytes that a list may have, unless one row has more. Where values have to travel in
             hexadecimal it gets twice as long.
     """
+    for some in _parts(changes, packed, most):
+        yield some, _rows(some, row, packed)
+
+
+def _parts(changes: Changes, packed: Sequence[Place], most: int) -> Iterator[Changes]:
     start = held = 0
     for end, size in enumerate(_sizes(changes, packed)):
         if end > start and held + size > most:
-            yield changes[start:end], _rows(changes[start:end], row, packed)
+            yield changes[start:end]
             start, held = end, 0
         held += size
-    yield changes[start:], _rows(changes[start:], row, packed)
+    yield changes[start:]
 
 
 def _sizes(changes: Changes, packed: Sequence[Place]) -> Iterator[int]:

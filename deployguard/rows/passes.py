@@ -237,7 +237,7 @@ def _limited(page: Page, changes: Sequence[Changes], left: int) -> tuple[Page, l
     ends = [number for number, key in enumerate(page.keys, 1) if key in changed][:left]
     page = page[: ends[-1] if ends else 0]
     kept = {*page.keys}
-    parts = [some.at(number for number, key in enumerate(some.keys) if key in kept) for some in changes]
+    parts = [some.at([number for number, key in enumerate(some.keys) if key in kept]) for some in changes]
     return page, [some for some in parts if some]
 
 
