@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import chain
-from struct import Struct
+from struct import Struct, calcsize, iter_unpack
 
 _AT_ONCE = 50
-"""Pieces that are cut at a time: one by one takes twice as long."""
+"""Pieces that are cut at a time, where there are many: one by one takes twice as long."""
+_MANY = 200
+"""From so many on it is worth it to have such a form made."""
 
 
 def woven(columns: Sequence[Sequence[bytes]]) -> list[bytes]:
@@ -24,12 +26,14 @@ def cut(stream: bytes | bytearray, form: str) -> list[bytes]:
         stream: any number of whole pieces.
         form: of a piece, as for `struct`; of `s` and `x` only, since other codes are aligned.
     """
-    one, some = _structs(form)
-    many = len(stream) // some.size * some.size
+    size = calcsize(form)
+    if len(stream) < _MANY * size:
+        return [field for (field,) in iter_unpack(form, stream)]
+    many = len(stream) // (_AT_ONCE * size) * _AT_ONCE * size
     whole, rest = memoryview(stream)[:many], memoryview(stream)[many:]
-    return [*chain.from_iterable(some.iter_unpack(whole)), *chain.from_iterable(one.iter_unpack(rest))]
+    return [*chain.from_iterable(_some(form).iter_unpack(whole)), *chain.from_iterable(iter_unpack(form, rest))]
 
 
 @lru_cache(100)
-def _structs(form: str) -> tuple[Struct, Struct]:
-    return Struct(form), Struct(form * _AT_ONCE)
+def _some(form: str) -> Struct:
+    return Struct(form * _AT_ONCE)
