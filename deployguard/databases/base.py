@@ -138,7 +138,7 @@ class Page(Sequence[Row]):
 
     Attributes:
         keys: of each row.
-        columns: the rows' values of each column of the table, in its order; of no rows there may be none.
+        columns: the rows' values of each column of the table, in its order.
         foreign: see `Row`; none at all where a driver's rows have none.
     """
 
@@ -147,9 +147,10 @@ class Page(Sequence[Row]):
     foreign: Sequence[frozenset[int]] = ()
 
     @classmethod
-    def of(cls, columns: Sequence[Sequence[Any]], key: int) -> Self:
-        """What a query gave, a column at a time: so many columns of the key, then the values."""
-        return cls([*zip(*columns[:key], strict=True)], columns[key:])
+    def of(cls, table: RowTable, found: Sequence[Sequence[Any]]) -> Self:
+        """What a query gave, a column at a time: the table's key, then its values; nothing at all of no rows."""
+        width = len(table.key)
+        return cls([*zip(*found[:width], strict=True)], found[width:] or [()] * len(table.columns))
 
     def __len__(self) -> int:
         """How many rows."""
@@ -246,8 +247,8 @@ PAGE_BYTES = 8 << 20
 """After so many bytes of values a page ends: memory stays flat, whatever the rows hold."""
 
 
-def within(table: RowTable, more: Callable[[], Sequence[tuple[Any, ...]]]) -> list[list[Any]]:
-    """The rows of some small portions, a column at a time, until there are no more or `PAGE_BYTES` of values."""
+def within(table: RowTable, more: Callable[[], Sequence[tuple[Any, ...]]]) -> Page:
+    """The rows of some small portions, until there are no more or their values are `PAGE_BYTES` together."""
     columns: list[list[Any]] = []
     size, values = 0, slice(len(table.key), len(table.key) + len(table.columns))
     while size <= PAGE_BYTES and (portion := more()):
@@ -256,7 +257,7 @@ def within(table: RowTable, more: Callable[[], Sequence[tuple[Any, ...]]]) -> li
         for column, part in zip(columns, found, strict=True):
             column.extend(part)
         size += sum(sum(map(len, filter(None, part))) for part in found[values])
-    return columns
+    return Page.of(table, columns)
 
 
 @dataclass(frozen=True)

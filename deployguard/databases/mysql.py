@@ -221,7 +221,7 @@ class Mysql(ServerState):
         # unbuffered: what is not taken any more is read over when the cursor closes
         with self._explaining(), self._live().cursor(SSCursor) as cursor:
             cursor.execute(query, (*values, limit))
-            return Page.of(within(table, lambda: cursor.fetchmany(_PORTION)), len(table.key))
+            return within(table, lambda: cursor.fetchmany(_PORTION))
 
     def cut(self, table: RowTable, every: int) -> list[Key]:
         """Keys that end ranges of `every` rows."""
@@ -294,7 +294,7 @@ class Mysql(ServerState):
             some = keys[start : start + _ROWS_AT_ONCE]
             query = f"{self._select(table)} WHERE ({') OR ('.join([one] * len(some))})"
             found += self._all(query, [part for key in some for part in key])
-        return Page.of([*zip(*found, strict=True)], len(table.key))
+        return Page.of(table, [*zip(*found, strict=True)])
 
     def _select(self, table: RowTable) -> str:
         types = self._types_of(table)

@@ -252,10 +252,9 @@ class Postgres(ServerState):
             cursor = self._reading()
             stream = cursor.stream(query.encode(), (*values, limit), size=_PORTION)
             try:
-                found = within(table, lambda: [*islice(stream, _PORTION)])
+                return within(table, lambda: [*islice(stream, _PORTION)])
             finally:
                 stream.close()  # type: ignore[attr-defined]  # it is a generator
-        return Page.of(found, len(table.key))
 
     def cut(self, table: RowTable, every: int) -> list[Key]:
         """Keys that end ranges of `every` rows."""
@@ -281,7 +280,7 @@ class Postgres(ServerState):
             )
             with self._explaining():
                 found += self._reading().execute(query.encode(), [part for key in some for part in key]).fetchall()
-        return Page.of([*zip(*found, strict=True)], len(table.key))
+        return Page.of(table, [*zip(*found, strict=True)])
 
     def _reading(self) -> psycopg.Cursor[tuple[Any, ...]]:
         """A cursor that gives texts as their bytes in UTF-8, whatever the server stores."""

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 from deployguard.databases.base import (
@@ -217,7 +216,7 @@ class Sqlite:
         sql = f"SELECT {_columns(table)} FROM {name(table.name)} WHERE {where}"
         with self._explaining():
             found = [row for key in keys for row in self._connection.execute(sql, key).fetchall()]
-        return _page(table, [*zip(*found, strict=True)])
+        return _page(table, Page.of(table, [*zip(*found, strict=True)]))
 
     def _has_state(self) -> bool:
         return (
@@ -400,8 +399,8 @@ def _key(table: RowTable, found: tuple[Value, ...]) -> Key:
     return found
 
 
-def _page(table: RowTable, found: Sequence[Sequence[Any]]) -> Page:
-    page = Page.of(found, len(table.key))
+def _page(table: RowTable, page: Page) -> Page:
+    """Rows as `_columns` reads them: behind the values stands which of them are foreign."""
     for key in page.keys:
         _key(table, key)
     if not page:

@@ -81,7 +81,7 @@ def _in_table(original: Database, changed: Database, table: RowTable, seen: Seen
     meter = Meter(f"comparing {table.name}", original.count(table.name), pulse)
     after: Key | None = None
     former = as_declared(table, original.shape(table.name))
-    while page := original.page(former, after, PAGE):
+    while page := [*original.page(former, after, PAGE)]:
         others = {row.key: row for row in changed.page(table, after, PAGE)}
         if elsewhere := [row.key for row in page if row.key not in others]:
             others |= {row.key: row for row in changed.rows(table, elsewhere)}

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from deployguard.databases.base import Database, Row, RowTable, TableShape
+from deployguard.databases.base import Database, Page, RowTable, TableShape
 from deployguard.databases.measure import is_whole, materialized_views
 from deployguard.databases.search_index import SearchTable, has_full_text_index, holds, search_tables
 from deployguard.errors import DeployguardError
@@ -135,7 +135,7 @@ class Look:
             for page in self._pages(opened, _SOURCE, 0.5 / len(columns) * len(mine)):
                 for at, place in enumerate(mine):
                     read[place] += len(page)
-                    for text in self._as_read([row.values[at] for row in page], *columns[place]):
+                    for text in self._as_read(page.columns[at], *columns[place]):
                         telling.add(place, text)
                         if len(examples[place]) < _ASKED and len(text) <= _PHRASE:
                             examples[place].append(text)
@@ -189,7 +189,7 @@ class Look:
             self.unlooked.append(Unlooked(f"{table}.*", error.message))
             return None
 
-    def _pages(self, opened: Spread, most: int, share: float) -> Iterator[Sequence[Row]]:
+    def _pages(self, opened: Spread, most: int, share: float) -> Iterator[Page]:
         """Portions of a table, at least one, for a share of the time that is left."""
         until = self.left() * (1 - share)
         name = opened.table.name
@@ -217,7 +217,7 @@ class Look:
         sealed: list[str] = []
         for page in self._pages(opened, _SESSIONS if table.name in self.places.sessions else _OTHER, share):
             for at, column in enumerate(table.columns):
-                texts = [v.decode("utf-8", "replace") for row in page if (v := row.values[at])]
+                texts = [v.decode("utf-8", "replace") for v in page.columns[at] if v]
                 if table.name in self.places.sessions and column == "session_data":
                     sealed += texts
                     continue

@@ -51,7 +51,7 @@ def growth(database: Database, columns: Sequence[tuple[str, str]]) -> Growth:
         plain = added = seen = 0
         for page in looked.pages(_READ):
             seen += len(page)
-            held = [value for row in page for value in row.values if value]
+            held = [value for column in page.columns for value in column if value]
             sizes = [len(v) for v, form in zip(held, token_forms(held), strict=True) if form is None]
             plain += len(sizes)
             added += sum(token_length(size) - size for size in sizes)

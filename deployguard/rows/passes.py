@@ -289,13 +289,15 @@ class _Rewriter:
 
     def changes(self, page: Page) -> list[Changes]:
         """What becomes of a page's rows, those together that change in the same columns."""
+        if not page:
+            return []
         renewed = [self._renewed(page, index, values) for index, values in enumerate(page.columns)]
 
         def of(columns: tuple[int, ...]) -> Changes:
             old, new = ([each[i] for i in columns] for each in (page.columns, renewed))
             return Changes(columns, page.keys, old, new)  # type: ignore[arg-type]  # what is NULL is never renewed
 
-        if page and not any(None in column for column in renewed):
+        if not any(None in column for column in renewed):
             # nearly every page of what was never sealed
             return [of(self._whole)]
         rows: defaultdict[tuple[int, ...], list[int]] = defaultdict(list)

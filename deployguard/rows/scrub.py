@@ -51,9 +51,9 @@ def samples(database: Database, columns: Sequence[EncryptedColumn], keyring: Sea
 def _of_table(database: Database, work: Work, keyring: Sealers, many: int) -> list[bytes]:
     found: list[bytes] = []
     for after, _ in ranges(database, work.table, database.count(work.table.name)):
-        rows = database.page(work.table, after, 200)
+        page = database.page(work.table, after, 200)
         for index, column in enumerate(work.table.columns):
-            opened = keyring.of(work.table.name, column).look([row.values[index] or b"" for row in rows])
+            opened = keyring.of(work.table.name, column).look([value or b"" for value in page.columns[index]])
             plain = [each.plaintext for each in opened if isinstance(each, Opened)]
             found += [each for each in plain if _SHORTEST <= len(each) <= _LONGEST]
     return random.sample(found, min(many, len(found)))

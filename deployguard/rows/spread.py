@@ -1,10 +1,10 @@
 """Rows of a table, as many as there is time for, from all over it and not only from its beginning."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from deployguard.databases.base import Database, Key, Row, RowTable, TableShape
+from deployguard.databases.base import Database, Key, Page, RowTable, TableShape
 from deployguard.databases.measure import extent, is_whole, rows_about
 
 _PAGE = 500
@@ -31,7 +31,7 @@ class Spread:
     total: int
     ends: tuple[int, int] | None
 
-    def pages(self, most: int) -> Iterator[Sequence[Row]]:
+    def pages(self, most: int) -> Iterator[Page]:
         """At most `most` rows in portions; after any number of portions they come from all over the table.
 
         Each row comes once at most.
@@ -48,19 +48,19 @@ class Spread:
             place = places.pop(0)
             rows = self.database.page(self.table, (place.after,), min(_PAGE, left))
             # what lies behind the next place is that one's
-            mine = [row for row in rows if int(row.key[0]) < place.end]
+            mine = rows[: sum(int(key[0]) < place.end for key in rows.keys)]
             if mine:
                 yield mine
                 left -= len(mine)
             if mine and len(mine) == len(rows):  # there may be more, once every place has had its turn
-                places.append(_Place(int(mine[-1].key[0]), place.end))
+                places.append(_Place(int(mine.keys[-1][0]), place.end))
 
-    def _in_order(self, most: int) -> Iterator[Sequence[Row]]:
+    def _in_order(self, most: int) -> Iterator[Page]:
         after: Key | None = None
         left = most
         while left > 0 and (rows := self.database.page(self.table, after, min(_PAGE, left))):
             yield rows
-            after, left = rows[-1].key, left - len(rows)
+            after, left = rows.keys[-1], left - len(rows)
 
 
 def spread(

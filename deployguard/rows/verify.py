@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from functools import reduce
-from itertools import islice
+from itertools import compress, islice
 from typing import Self
 
 from deployguard.databases.base import Database, Key, Page, Sieve
@@ -249,17 +249,18 @@ class _Reader:
     ) -> None:
         """Of a column that the application seals: how long a token gets is known once it has made one."""
         self._note(page, index, kinds, sealed | {"unknown", "nested"}, tally)
-        plain = [row for row, kind in zip(page, kinds, strict=True) if kind in sealed]
-        values, width = [row.values[index] or b"" for row in plain], self._widths[index]
+        plain = [kind in sealed for kind in kinds]
+        keys, width = [*compress(page.keys, plain)], self._widths[index]
+        values = [value or b"" for value in compress(page.columns[index], plain)]
         sizes = self._sealers[index].sizes(values)
         pairs = zip(values, sizes, strict=True)
         tally.counted[index]["bytes_after"] += sum(size - len(value) for value, size in pairs if size is not None)
-        inexact = [row.key for row, size in zip(plain, sizes, strict=True) if size is None]
-        wide = [row.key for row, size in zip(plain, sizes, strict=True) if width is not None and (size or 0) > width]
+        inexact = [key for key, size in zip(keys, sizes, strict=True) if size is None]
+        wide = [key for key, size in zip(keys, sizes, strict=True) if width is not None and (size or 0) > width]
         tally.counted[index]["too_wide"] += len(wide)
-        for kind, keys in (("inexact", inexact), ("too wide", wide)):
-            if keys:
-                tally.note(index, kind, len(keys), keys)
+        for kind, bad in (("inexact", inexact), ("too wide", wide)):
+            if bad:
+                tally.note(index, kind, len(bad), bad)
 
     def _note(self, page: Page, index: int, kinds: Sequence[Class], bad: Collection[str], tally: _Tally) -> None:
         """Bad values, and those that are stored as something else than text."""
@@ -282,9 +283,9 @@ class _Reader:
         width: int,
     ) -> None:
         wide = [
-            row.key
-            for row, kind in zip(page, kinds, strict=True)
-            if kind in sealed and token_length(len(row.values[index] or b"")) > width
+            key
+            for key, value, kind in zip(page.keys, page.columns[index], kinds, strict=True)
+            if kind in sealed and token_length(len(value or b"")) > width
         ]
         tally.counted[index]["too_wide"] += len(wide)
         tally.note(index, "too wide", len(wide), wide)

@@ -306,7 +306,7 @@ def locked(context: Context) -> str:
             for each in tables_of(w.database, w.columns)
             for page in [w.database.page(each.table, None, _LOOKED_AT)]
             for index, column in enumerate(each.table.columns)
-            if "unknown" in classes([row.values[index] for row in page], w.keyring.of(each.table.name, column))
+            if "unknown" in classes(page.columns[index], w.keyring.of(each.table.name, column))
         ]
     return f"no key opens tokens that stand in {', '.join(found)}" if found else ""
 
@@ -324,11 +324,11 @@ def tokens_left(context: Context, columns: Sequence[EncryptedColumn]) -> list[st
             each, after = as_declared(RowTable(table, shape.key, names), shape), None
             while page := database.page(each, after, _LOOKED_AT):
                 for index, column in enumerate(each.columns):
-                    values = [row.values[index] or b"" for row in page]
+                    values = [value or b"" for value in page.columns[index]]
                     forms = zip(token_forms(values), raw_forms(values), strict=True)
                     place = f"{each.name}.{column}"
                     found[place] = found.get(place, 0) + sum(text is not None or raw is not None for text, raw in forms)
-                after = page[-1].key
+                after = page.keys[-1]
     return [f"{place} ({count:,})" for place, count in found.items() if count]
 
 

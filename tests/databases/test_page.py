@@ -2,10 +2,11 @@
 
 import pytest
 
-from deployguard.databases.base import Changes, Page, Row
+from deployguard.databases.base import Changes, Page, Row, RowTable
 
 NONE, FIRST = frozenset(), frozenset({0})
-PAGE = Page.of([[1, 2, 3], ["a", "b", "c"], [b"x", None, b"z"], [b"1", b"2", b"3"]], key=2)
+TABLE = RowTable("thing", ("n", "letter"), ("a", "b"))
+PAGE = Page.of(TABLE, [[1, 2, 3], ["a", "b", "c"], [b"x", None, b"z"], [b"1", b"2", b"3"]])
 CHANGES = Changes((0, 2), [(1,), (2,), (3,)], [[b"a", b"b", b"c"], [b"d", b"e", b"f"]], [[b"A", b"B", b"C"]] * 2)
 
 
@@ -32,11 +33,14 @@ def test_a_page_knows_which_values_are_stored_as_something_else():
 
 
 def test_a_page_of_no_columns_has_its_keys_all_the_same():
-    assert [*Page.of([[1, 2]], key=1)] == [Row((1,), ()), Row((2,), ())]
+    assert [*Page.of(RowTable("thing", ("n",), ()), [[1, 2]])] == [Row((1,), ()), Row((2,), ())]
 
 
-def test_no_rows_are_no_page():
-    assert not Page.of([], key=2)
+def test_a_page_of_no_rows_has_its_columns_all_the_same():
+    assert not Page.of(TABLE, [])
+    assert (
+        [[*column] for column in Page.of(TABLE, []).columns] == [[*column] for column in PAGE[:0].columns] == [[], []]
+    )
 
 
 def test_changes_are_told_row_by_row():
