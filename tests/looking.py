@@ -1,6 +1,7 @@
 """What tests of processes look at: who lives, what is open, what was written."""
 
 import time
+from contextlib import suppress
 from pathlib import Path
 
 CANARY = "canary-secret-0123456789"
@@ -15,10 +16,11 @@ def alive(pid: int) -> bool:
 
 def zombies() -> int:
     """Children of this process that have ended and wait to be noticed, those of other tests included."""
-    states = []
-    for task in Path("/proc/self/task").iterdir():
-        states += [not alive(int(pid)) for pid in (task / "children").read_text().split()]
-    return sum(states)
+    while True:
+        # of a thread that ends meanwhile another gets the children: they are looked for anew
+        with suppress(FileNotFoundError, ProcessLookupError):
+            lists = [(task / "children").read_text().split() for task in Path("/proc/self/task").iterdir()]
+            return sum(not alive(int(pid)) for pids in lists for pid in pids)
 
 
 def descriptors() -> set[str]:
