@@ -7,10 +7,12 @@ import subprocess
 import threading
 import time
 from contextlib import closing
+from dataclasses import replace
 
 import pytest
 from checking import context
 
+from deployguard.clock import SystemClock
 from deployguard.steps.conditions import Log
 from deployguard.steps.monitor import Monitor
 
@@ -250,7 +252,21 @@ def test_lines_that_are_gone_are_said_to_be_once(folder, site, way):
     assert again(site, seen).value == "0 matching lines; 2 stretches were gone before it could be read"
 
 
+class OnlyAsleep(SystemClock):
+    """Time passes only while somebody sleeps: a watch of two looks has two, however busy the machine is."""
+
+    def __init__(self):
+        self.passed = 0.0
+
+    def monotonic(self):
+        return self.passed
+
+    def sleep(self, seconds):
+        self.passed += seconds
+
+
 def test_a_watch_that_could_not_read_all_ends_with_a_warning(folder, site):
+    site = replace(site, target=replace(site.target, clock=OnlyAsleep()))
     append(folder / "app.log", "fine\n")
     monitor = Monitor.model_validate(
         {"for": "50ms", "every": "50ms", "conditions": [{"log": {"file": "app.log", "absent": "bad"}}]}
