@@ -5,6 +5,7 @@ from itertools import count
 
 import guide_site
 import pytest
+from hypothesis import HealthCheck, settings
 from pages import page_server
 from servers import MariaServer, PostgresServer, StorageServer, Store, sqlite_store, with_fetched_programs
 from storage import Bucket
@@ -20,6 +21,11 @@ with_fetched_programs()
 # a shell gives its background jobs ignored signals, and every process that a test starts would inherit them
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+
+
+# how long a draw or a call takes says nothing on a busy machine: 200 ms pass while others are at work
+settings.register_profile("busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy machine")
 
 
 @pytest.fixture(scope="session")
