@@ -4,7 +4,6 @@ import contextlib
 import http.server
 import json
 import threading
-import time
 from urllib.parse import parse_qs, urlsplit
 
 
@@ -13,7 +12,7 @@ class Page(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self):
         told = self.server.told
-        time.sleep(told.get("seconds", 0))
+        self.server.over.wait(told.get("seconds", 0))
         body = told.get("body", b"all is well")
         if self.path.startswith("/api/v1/query"):
             self.server.asked = parse_qs(urlsplit(self.path).query)["query"][0]
@@ -38,8 +37,9 @@ class Page(http.server.BaseHTTPRequestHandler):
 def page_server():
     """Running, with `url`; `told` says how it answers, `asked` what Prometheus was asked last."""
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Page) as running:
-        running.told = {}
+        running.told, running.over = {}, threading.Event()
         running.url = f"http://127.0.0.1:{running.server_port}"
         threading.Thread(target=running.serve_forever, daemon=True).start()
         yield running
+        running.over.set()  # whoever still waits for an answer is no longer there
         running.shutdown()

@@ -107,13 +107,13 @@ def test_a_page_that_answers_wrongly(pages, site, told, said):
 
 
 def test_a_page_that_does_not_answer_is_given_up_in_time(pages, site):
-    pages.told = {"seconds": 5}
+    pages.told = {"seconds": 60}
     begun = time.monotonic()
 
     seen = Http(url=pages.url, timeout="200ms").begin(site)()
 
     assert not seen.ok
-    assert time.monotonic() - begun < 3
+    assert time.monotonic() - begun < 30
     assert not Http(url="http://127.0.0.1:1/").begin(site)().ok
 
 
@@ -314,9 +314,10 @@ def test_a_programs_memory_and_processor_time(site):
             assert Process(program=name).begin(site)().ok
             assert "too much memory" in Process(program=name, memory="50MiB").begin(site)().value
             look = Process(program=name, cpu=0.05).begin(site)
-            look()
-            time.sleep(0.5)
-            assert "too much processor time" in look().value
+            until = time.monotonic() + 30  # others may have the processors for a while
+            while "too much processor time" not in (seen := look()).value:
+                assert time.monotonic() < until, seen.value
+                time.sleep(0.1)
         finally:
             process.kill()
 
@@ -356,7 +357,7 @@ def test_a_gate_opens_while_it_is_looked_at(pages, site):
     pages.told = {"status": 503}
     threading.Timer(0.5, pages.told.update, [{"status": 200}]).start()
 
-    assert GateHttp(url=pages.url, within="10s").execute(site).status == "pass"
+    assert GateHttp(url=pages.url, within="1m").execute(site).status == "pass"
 
 
 def test_a_gate_on_a_metric(pages, site):
