@@ -37,7 +37,8 @@ def test_a_server_with_the_same_time_passes(request, check, product):
     outcome = check(request.getfixturevalue(product))
 
     assert outcome.status == "pass"
-    assert abs(outcome.evidence["skew"]) < 1
+    # on a busy machine the question may take seconds, and nobody knows when in them it was answered
+    assert abs(outcome.evidence["skew"]) < 1 + outcome.evidence["doubt"]
 
 
 @pytest.mark.parametrize("product", ["postgres", "mariadb"])
@@ -46,7 +47,7 @@ def test_a_server_with_another_time_is_a_fault_and_its_direction_is_said(request
     outcome = check(request.getfixturevalue(product), off)
 
     assert outcome.status == "fail"
-    assert abs(outcome.evidence["skew"] + off) < 1
+    assert abs(outcome.evidence["skew"] + off) < 1 + outcome.evidence["doubt"]
     assert says in outcome.summary
     assert "time synchronisation" in outcome.hint
 
