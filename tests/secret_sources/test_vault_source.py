@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import ssl
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from pathlib import Path
 import hvac
 import pytest
 from published_apis import Answer, Cloud, web_token
+from servers import free_port
 
 from deployguard.errors import Refused
 from deployguard.secret_sources.vault import Vault
@@ -28,12 +28,6 @@ ACCOUNT = {
     "exp": 4_000_000_000,
     "kubernetes.io": {"namespace": "shop", "serviceaccount": {"name": "deploy", "uid": "7"}},
 }
-
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 def wait_until_up(address, folder, server):
@@ -66,7 +60,7 @@ def server(tmp_path_factory):
         yield address, wait_until_up(address, folder, process)
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(60)
 
 
 @pytest.fixture(scope="module")
