@@ -24,10 +24,14 @@ def zombies() -> int:
 
 
 def descriptors() -> set[str]:
-    return {f"{entry.name} {entry.readlink()}" for entry in Path("/proc/self/fd").iterdir() if entry.exists()}
+    found = set()
+    for entry in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):  # that of the list itself, and what another thread closes meanwhile
+            found.add(f"{entry.name} {entry.readlink()}")
+    return found
 
 
-def wait_for(path: Path, seconds: float = 10.0) -> str:
+def wait_for(path: Path, seconds: float = 60.0) -> str:
     """The text of a file, once something stands in it."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
