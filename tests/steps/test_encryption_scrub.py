@@ -138,10 +138,10 @@ def test_values_too_short_to_be_looked_for_are_said_to_be(people, here, tmp_path
 
 
 def test_a_table_that_somebody_holds_is_not_waited_for_without_end(encrypted, here, monkeypatch):
-    for module in ("postgres", "mysql"):
-        monkeypatch.setattr(f"deployguard.databases.{module}.LOCK_WAIT", 1.0)
-    monkeypatch.setattr("deployguard.databases.sqlite._BUSY", 1.0)
-    with closing(encrypted.another()) as other:
+    with closing(encrypted.another()) as other, monkeypatch.context() as impatient:
+        for module in ("postgres", "mysql"):
+            impatient.setattr(f"deployguard.databases.{module}.LOCK_WAIT", 1.0)
+        impatient.setattr("deployguard.databases.sqlite._BUSY", 1.0)
         other.connection.isolation_level = None
         other.connection.execute("BEGIN IMMEDIATE") if encrypted.product == "sqlite" else other.run("BEGIN")
         if encrypted.product != "sqlite":
@@ -151,6 +151,7 @@ def test_a_table_that_somebody_holds_is_not_waited_for_without_end(encrypted, he
             EncryptionScrub().execute(here)
 
         other.connection.rollback()
+    # patiently again: an autovacuum that has the table gives way after a second
     assert place(EncryptionScrub().execute(here), table(encrypted))["found"] == 0
 
 
