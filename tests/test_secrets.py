@@ -20,11 +20,12 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 TOKEN = "cnryT0k3n-e5Yw/8Pq+Zx'\"$\\%&<ü>=qMv7 tail_R4hD"
+# as a key's file looks, but no part of it as in any other: somebody on the machine may show a certificate to all
 LINES = [
-    "-----BEGIN CANARY-----",
-    "cnryMIIEvQIBADANBgkqhkiG9w0BAQEF",
-    "AASCBKcwggSjAgEAAoIBAQDcnryLine3",
-    "-----END CANARY-----",
+    "----cnry BEGIN CANARY----",
+    "cnryW8tKq2Lz0VbXh5RmPd7sYj3GfNc9",
+    "Uo4EaTiQ6wHnBkC1xMvZrSg8cnryLine3",
+    "----cnry END CANARY----",
 ]
 PEM = "\n".join(LINES)
 JOURNAL_KEY = "cnryJ0urnalK3y-Hs72bQp91LkZz"
