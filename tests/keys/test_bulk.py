@@ -179,7 +179,8 @@ def test_no_token_is_given_out_after_a_fault_in_making_it(key, monkeypatch, wher
         lambda t: t.replace(b"=", b"A"),
         lambda t: t.replace(b"A", b"="),
         lambda t: t[:-1].replace(b"A", b"=", 1) + b"A",
-        lambda t: t.replace(b"-", b"+").replace(b"_", b"/").replace(b"E", b"+"),
+        # one in sixty has no sign of its own alphabet: it gets one of the other
+        lambda t: t[:40] + b"+" + t[41:].replace(b"-", b"+").replace(b"_", b"/"),
     ],
     ids=["no sign", "too many", "elsewhere", "another alphabet"],
 )
