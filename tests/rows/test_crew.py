@@ -105,6 +105,17 @@ def test_two_processes_encrypt_each_row_once_and_give_back_every_byte(team, peop
     assert [v for (v,) in people.run("SELECT email FROM person ORDER BY id")] == everybody()
 
 
+def come_in(desk, state, seconds):
+    """A slice that ends once so many processes do one each: the first of a crew may be done before the next has begun."""
+    folder, many = state
+    (folder / str(os.getpid())).touch()
+    until = time.monotonic() + 60
+    while len(list(folder.iterdir())) < many:
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    return Slice(state, 1, ended=True)
+
+
 def in_turn(desk, state, seconds):
     """When this slice had its turn, and how willing its process is to let others go first."""
     with desk.manners.turn(desk.database.gentle):
@@ -114,8 +125,10 @@ def in_turn(desk, state, seconds):
 
 
 @pytest.mark.parametrize(("many", "at_once"), [(2, 1), (4, 2)])
-def test_half_of_them_write_at_a_time_and_all_of_them_behind_others(team, many, at_once):
+def test_half_of_them_write_at_a_time_and_all_of_them_behind_others(team, tmp_path_factory, many, at_once):
     team.many = many
+    here = tmp_path_factory.mktemp("here")
+    carry_out(team.hands(ROWS), come_in, [(here, many)] * many, lambda _: None)
 
     done = carry_out(team.hands(ROWS), in_turn, [None] * 40, lambda _: None)
 
