@@ -3,6 +3,7 @@
 import threading
 import time
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 from beside import beside
@@ -45,14 +46,23 @@ def database(people, opened):
 
 @contextmanager
 def somebody_writes(store):
-    """A user of the application, who saves something a hundred times a second."""
-    user = store.another()
+    """A user of the application, who saves something a hundred times a second, and is heard on a busy machine too."""
+    user, saved = store.another(), []
 
     def visits(stop):
         while not stop.wait(0.01):
-            user.run("UPDATE visit SET many = many + 1 WHERE id = 1")
+            saved.append(user.run("UPDATE visit SET many = many + 1 WHERE id = 1"))
 
-    with beside(visits):
+    def listen(seconds):
+        # the first to be saved may have been counted before
+        wanted, until = len(saved) + 2, time.monotonic() + 60
+        time.sleep(seconds)
+        while len(saved) < wanted:
+            assert time.monotonic() < until
+            time.sleep(0.001)
+
+    with pytest.MonkeyPatch.context() as patch, beside(visits):
+        patch.setattr(manners, "time", SimpleNamespace(monotonic=time.monotonic, sleep=listen))
         yield
     user.close()
 
@@ -68,7 +78,7 @@ def encrypt(database, new_key, tmp_path, *, others_first=True):
     team = Team(Place("", tmp_path, (key,)), Alone(Desk(database, Keyring(key))), 1, others_first)
     rewrite.encrypt(
         database, [EMAIL], Keyring(key), operation="enc", fence=1, pulse=told, since=time.time(), crew=team,
-        batch=BatchSize(100, most=100),
+        batch=BatchSize(100, most=100, least=100),
     )  # fmt: skip
     return seen
 
@@ -114,29 +124,38 @@ def test_a_small_table_is_done_before_anybody_notices(people, database, new_key,
     assert {(progress.batch, progress.note) for progress in seen} == {(100, "")}
 
 
-def test_having_stepped_back_one_writes_for_no_more_than_its_share_of_the_time():
+@pytest.fixture
+def clock(monkeypatch):
+    """Time goes on only while somebody sleeps."""
+    now = [0.0]
+
+    def sleep(seconds):
+        now[0] += seconds
+
+    monkeypatch.setattr(manners, "time", SimpleNamespace(monotonic=lambda: now[0], sleep=sleep))
+    return manners.time
+
+
+def test_having_stepped_back_one_writes_for_no_more_than_its_share_of_the_time(clock):
     ours = Manners()
-    begun = time.monotonic()
     with ours.turn(SMALL):
-        time.sleep(0.02)
-    assert time.monotonic() - begun < 0.04
+        clock.sleep(0.02)
+    assert clock.monotonic() == 0.02
 
     ours.step_back(True)
-    begun = time.monotonic()
     with ours.turn(Gentle(rows=20, share=0.25, times=4)):
-        time.sleep(0.02)
-    assert time.monotonic() - begun >= 0.08
+        clock.sleep(0.02)
+    assert clock.monotonic() == pytest.approx(0.02 + 0.08)
 
 
-def test_a_batch_that_had_to_wait_itself_is_not_followed_by_a_pause_without_end(monkeypatch):
+def test_a_batch_that_had_to_wait_itself_is_not_followed_by_a_pause_without_end(clock, monkeypatch):
     monkeypatch.setattr(manners, "_LONGEST", 0.02)
     ours = Manners()
     ours.step_back(True)
-    begun = time.monotonic()
     with ours.turn(Gentle(rows=20, share=0.01, times=100)):
-        time.sleep(0.1)
+        clock.sleep(0.1)
 
-    assert time.monotonic() - begun < 1
+    assert clock.monotonic() == pytest.approx(0.1 + 0.02)
 
 
 def test_nobody_of_the_crew_writes_while_one_listens():
