@@ -5,6 +5,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 import traceback
@@ -102,16 +103,19 @@ def change(path, statement):
 
 @contextmanager
 def writing(path, pause=0.0):
-    """Another process that writes pairs of rows until the end."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(WRITER), str(path), str(pause)], stdout=subprocess.PIPE, text=True
-    )
-    process.stdout.readline()
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
+    """Another process that writes pairs of rows until the end; `acknowledged` are the numbers of those it has written."""
+    # a file: a pipe that nobody reads gets full, and the writer would stand still
+    with tempfile.TemporaryFile() as said:
+        process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(WRITER), str(path), str(pause)], stdout=said)
+        process.acknowledged = lambda: [*map(int, os.pread(said.fileno(), 2**24, 0).split())]
+        try:
+            while not process.acknowledged():
+                assert process.poll() is None
+                time.sleep(0.01)
+            yield process
+        finally:
+            process.kill()
+            process.wait()
 
 
 def killed(work, *, after=None, at_event=None, started=lambda _pid: None):

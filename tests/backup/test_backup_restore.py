@@ -148,9 +148,12 @@ def test_no_write_of_a_live_writer_falls_between_what_is_kept_and_what_is_restor
 
     with writing(site, pause=0.02) as writer:
         restore(SqliteProduct(site, 30), backup, store)
-        time.sleep(0.2)
+        while not rows(site, "SELECT n FROM credit"):  # it goes on
+            assert writer.poll() is None
+            time.sleep(0.01)
         writer.kill()
-        acknowledged = int(writer.stdout.read().split()[-1])
+        writer.wait()
+        acknowledged = writer.acknowledged()[-1]
 
     kept = rows(_former(site)[0], "SELECT n FROM credit") + rows(site, "SELECT n FROM credit")
     assert set(range(1, acknowledged + 1)) <= {n for (n,) in kept}
