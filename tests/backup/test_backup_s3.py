@@ -9,6 +9,7 @@ import sys
 import textwrap
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from queue import SimpleQueue
 
 import pytest
 from sites import change, fill, killed, names, rows
@@ -79,18 +80,18 @@ def again(store, there):
 
 def killed_at(meddler, wanted, work):
     """Do the work in a process that is killed when it makes such a request, which nobody answers; True if it was."""
-    child = []
+    child = SimpleQueue()
     meddler.asked.clear()
 
     def meddle(_method, path, body):
         if not wanted(path):
             return body
-        os.kill(child[0], signal.SIGKILL)
+        os.kill(child.get(), signal.SIGKILL)  # it may ask before we have been told its number
         return 500, b""
 
     meddler.meddle = meddle
     try:
-        return killed(work, started=child.append)
+        return killed(work, started=child.put)
     finally:
         meddler.meddle = lambda _method, _path, body: body
         meddler.asked.clear()
