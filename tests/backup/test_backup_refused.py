@@ -34,7 +34,7 @@ class Shop:
     monkeypatch: Any
 
     def __post_init__(self):
-        self.product = product_for(self.database.url, base=self.folder, deadline=5)
+        self.product = product_for(self.database.url, base=self.folder, deadline=60)
         self.identity = pyrage.x25519.Identity.generate()
         self.order = Order("before", "production", recipients=(str(self.identity.to_public()),))
 

@@ -43,7 +43,7 @@ def test_it_brings_back_every_value_and_keeps_the_former_database(home, store, j
     change(site, "UPDATE person SET name = 'encrypted', photo = NULL")
     changed = _facts(site, store)
 
-    done = restore(SqliteProduct(site, 2), backup, store)
+    done = restore(SqliteProduct(site, 60), backup, store)
 
     assert _facts(site, store) == backup.manifest.facts
     assert _facts(done.kept, store) == changed
@@ -114,7 +114,7 @@ def test_a_connection_that_stays_open_sees_the_restored_rows(home, store):
     application.execute("UPDATE person SET name = 'encrypted'")
     application.commit()
 
-    restore(SqliteProduct(site, 2), backup, store)
+    restore(SqliteProduct(site, 60), backup, store)
 
     assert application.execute(PEOPLE).fetchall() == before
     application.execute("INSERT INTO blank VALUES (1)")
