@@ -22,6 +22,8 @@ _SHORTEST = _HEAD + _BLOCK + _MAC
 # Fernet was published in 2013; a stamp before it, or years ahead, is not a token's
 _EARLIEST = 1_300_000_000
 _AHEAD = 10 * 365 * 86400
+_LAST_OF_SHAPE = 0x7F
+"""First byte of a stamp of four, of those that begin with the bit 0: up to 2038."""
 ZEROS = (b"", b"\0", b"\0\0")
 """By how many bytes the last group of three lacks: what `from_text` makes of the "=" that stand for them."""
 _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_="
@@ -138,7 +140,7 @@ def shapes() -> tuple[Shape, ...]:
     also before a newline at the end.
     """
     # the first byte of a stamp of four stands in the eighth character, after the one that says 2004 to 2038
-    first, last = (_EARLIEST >> 24) + 1, (int(time.time() + _AHEAD) >> 24) - 1
+    first, last = (_EARLIEST >> 24) + 1, min((int(time.time() + _AHEAD) >> 24) - 1, _LAST_OF_SHAPE)
     whole = "".join(sorted(_DIGITS[byte & 63] for byte in range(first, last + 1)))
     ends = {2: "[AQgw]==", 1: "[AEIMQUYcgkosw048]=", 0: "[A-Za-z0-9_-]"}
     return tuple(

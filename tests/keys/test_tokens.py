@@ -134,6 +134,16 @@ def test_what_has_the_shape_is_a_token(value, cut):
         assert has_token_form(text) or not has_shape(text.decode("latin-1"))
 
 
+@pytest.mark.parametrize("years", [0, 2, 5, 11, 40])
+def test_what_has_the_shape_is_a_token_in_later_years_too(monkeypatch, years):
+    now = time.time() + years * 365 * 86400
+    monkeypatch.setattr(time, "time", lambda: now)
+
+    tokens = [built(stamp=stamp) for stamp in range(0, 2**32, 1 << 23)]
+
+    assert [t for t in tokens if has_shape(t.decode()) and not has_token_form(t)] == []
+
+
 @pytest.mark.parametrize("characters", [0, 50, 99, *range(100, 500)])
 def test_the_largest_content_of_a_width_fits_and_one_byte_more_does_not(characters):
     largest = content_length(characters)
