@@ -117,7 +117,11 @@ class PostgresServer(Server):
         return PostgresReplica(self)
 
     def restart(self):
-        settings = ["fsync=off", "shared_buffers=128MB", "max_wal_size=4GB", "full_page_writes=off"]
+        settings = [
+            "fsync=off", "shared_buffers=128MB", "max_wal_size=4GB", "full_page_writes=off",
+            # what the server does once a minute by itself would be taken for somebody's writing
+            "autovacuum=off",
+        ]  # fmt: skip
         self.start(
             [self.programs / "postgres", "-D", self.data, "-h", "127.0.0.1", "-p", str(self.port), "-k", self.data,
              *(word for setting in settings for word in ("-c", setting))]
