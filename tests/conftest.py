@@ -1,7 +1,9 @@
 """A real database for whoever asks: each test gets a fresh one, each product one server a session."""
 
 import signal
+import time
 from itertools import count
+from types import SimpleNamespace
 
 import guide_site
 import pytest
@@ -69,6 +71,25 @@ def pages():
     """A web server that answers as it is told."""
     with page_server() as running:
         yield running
+
+
+@pytest.fixture
+def time_from(monkeypatch):
+    """The time that a command has begins once something has happened: a busy machine is slow to start it."""
+
+    def time_from(happened):
+        begun, late = time.monotonic(), None
+
+        def monotonic():
+            nonlocal late
+            now = time.monotonic()
+            if late is None and (happened() or now > begun + 60):
+                late = now - begun
+            return begun if late is None else now - late
+
+        monkeypatch.setattr("deployguard.process.command.time", SimpleNamespace(monotonic=monotonic))
+
+    return time_from
 
 
 @pytest.fixture
