@@ -109,7 +109,9 @@ def test_a_step_may_fail_where_the_runbook_allows_it(project):
     assert states(run) == {"one": "failed", "two": "succeeded"}
 
 
-def test_a_step_that_takes_too_long_is_ended(project):
+def test_a_step_that_takes_too_long_is_ended(project, time_from):
+    time_from(project.trace)
+
     run = project.write(step("one", "sleep 60", timeout="300ms")).deploy()
 
     assert run.state == "rolled_back"
