@@ -1,8 +1,11 @@
 """A failed attempt is followed by another only where the runbook says so and that does no harm."""
 
+from itertools import pairwise
+
 import pytest
 from projects import FrozenClock, Project, e, states, step
 
+from deployguard.engine.observe import Nobody
 from deployguard.errors import RunbookError
 
 FAILS_TWICE = 'test "$(wc -l < trace)" -ge 3'
@@ -73,18 +76,17 @@ def test_each_attempt_has_the_steps_whole_time(project):
 
 
 def test_waits_double_with_jitter_up_to_a_cap(project):
-    clock = FrozenClock()
+    clock, begun = FrozenClock(), []
 
-    project.write(retried("exit 1", attempts=6, delay="10s", max_delay="50s")).deploy(clock=clock)
+    class Noting(Nobody):
+        def recorded(self, record):
+            if isinstance(record.event, e.StepStarted):
+                begun.append(clock.passed)
 
-    waits, wait, started = [], 0.0, project.records()
-    for slept in clock.slept:
-        wait += slept
-        if slept < 0.5:
-            waits.append(wait)
-            wait = 0.0
-    assert started
-    assert all(low / 2 <= w <= low for w, low in zip(waits, [10, 20, 40, 50, 50], strict=True))
+    project.write(retried("exit 1", attempts=6, delay="10s", max_delay="50s")).deploy(clock=clock, observer=Noting())
+
+    waits = [after - before for before, after in pairwise(begun)]
+    assert all(most / 2 - 1e-6 <= w <= most + 1e-6 for w, most in zip(waits, [10, 20, 40, 50, 50], strict=True))
     assert len(set(waits)) == 5
 
 
