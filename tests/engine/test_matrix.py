@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from projects import Project, e, states
 
+from deployguard.engine.observe import Nobody
 from deployguard.errors import LeaseLost, NeedsPerson, StepFailed, UsageError, Waiting
 from deployguard.steps import KINDS, all_kinds
 from deployguard.steps.base import Outcome, Progress, Step
@@ -120,10 +121,15 @@ def test_the_lease_is_newer_than_what_any_items_database_has_seen(project):
 
 
 def test_where_one_fails_those_under_way_end_no_other_begins_and_all_are_undone_last_first(project):
-    # b ends only after a has failed
-    fails = f"if [ $ITEM = a ]; then {UNDER_WAY.format('b-is-here')}; exit 1; fi; touch b-is-here; sleep 0.5"
+    # b ends only after it is on record that a has failed
+    fails = f"if [ $ITEM = a ]; then {UNDER_WAY.format('b-is-here')}; exit 1; fi; touch b-is-here; {UNDER_WAY.format('a-failed')}"
 
-    run = project.write(matrix(fails, at_once=2)).deploy()
+    class Telling(Nobody):
+        def recorded(self, record):
+            if isinstance(record.event, e.StepFailed):
+                (project.folder / "a-failed").touch()
+
+    run = project.write(matrix(fails, at_once=2)).deploy(observer=Telling())
 
     assert run.state == "rolled_back"
     assert states(run) == {"work[a]": "compensated", "work[b]": "compensated", "work[c]": "pending"}
