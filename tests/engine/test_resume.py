@@ -170,9 +170,12 @@ def _leads_to(link, folder):
 
 @pytest.mark.parametrize("known", [True, False], ids=["on record", "not yet on record"])
 def test_what_a_killed_engine_left_running_is_ended_before_anything_runs_again(project, known):
-    work = "sleep 1.5; echo too late >> trace"
+    work = "mkdir begun && sleep 60; echo too late >> trace"  # the second time it does not sleep
     project.write(step("one", work, idempotent=True, if_="true"), step("two"))
     _kill_with_a_child_running(project, known=known)
+    while not (project.folder / "begun").exists():
+        assert alive(project.folder)
+        time.sleep(0.01)
     project.write(step("one", work, idempotent=True, if_="true"), step("two"))
     assert alive(project.folder)
     begun = time.monotonic()
