@@ -14,6 +14,18 @@ def alive(pid: int) -> bool:
         return False
 
 
+def at_work_in(folder: Path) -> list[Path]:
+    """Processes whose working folder it is."""
+    return [entry for entry in Path("/proc").glob("[0-9]*/cwd") if _leads_to(entry, folder)]
+
+
+def _leads_to(link: Path, folder: Path) -> bool:
+    try:
+        return link.readlink() == folder
+    except OSError:
+        return False
+
+
 def zombies() -> int:
     """Children of this process that have ended and wait to be noticed, those of other tests included."""
     while True:

@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 
 import pytest
+from looking import at_work_in
 from projects import Project, e, step
-from test_resume import alive
 
 from deployguard.errors import LeaseLost, Refused
 from deployguard.journal.sqlite import SqliteJournal
@@ -135,13 +135,13 @@ def test_a_run_that_a_process_carries_on_is_not_ended_under_it(project):
 
 def test_what_a_killed_engine_left_running_is_ended_and_its_lease_is_over(project):
     project.write(step("one", "exec sleep 60")).kill_after(e.ProcessStarted)
-    assert alive(project.folder)
+    assert at_work_in(project.folder)
     old = project.recorded(e.LeaseTaken)[-1].fence
 
     done = abort(project)
 
     assert done.returncode == 5, done.stderr
-    assert not alive(project.folder)
+    assert not at_work_in(project.folder)
     assert [i.step for i in project.recorded(e.StepInterrupted)] == ["one"]
     journal = SqliteJournal(project.folder / ".deployguard" / "journal.db")
     with pytest.raises(LeaseLost):

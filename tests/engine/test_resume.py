@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+from looking import at_work_in
 from projects import Project, e, states, step
 
 from deployguard.engine.stop import Stop
@@ -156,28 +157,16 @@ def test_what_the_undo_needs_is_captured_once_before_the_first_attempt(project):
     assert first.before == second.before
 
 
-def alive(folder):
-    """Processes that still work in the folder."""
-    return [entry for entry in Path("/proc").glob("[0-9]*/cwd") if _leads_to(entry, folder)]
-
-
-def _leads_to(link, folder):
-    try:
-        return link.readlink() == folder
-    except OSError:
-        return False
-
-
 @pytest.mark.parametrize("known", [True, False], ids=["on record", "not yet on record"])
 def test_what_a_killed_engine_left_running_is_ended_before_anything_runs_again(project, known):
     work = "mkdir begun && sleep 60; echo too late >> trace"  # the second time it does not sleep
     project.write(step("one", work, idempotent=True, if_="true"), step("two"))
     _kill_with_a_child_running(project, known=known)
     while not (project.folder / "begun").exists():
-        assert alive(project.folder)
+        assert at_work_in(project.folder)
         time.sleep(0.01)
     project.write(step("one", work, idempotent=True, if_="true"), step("two"))
-    assert alive(project.folder)
+    assert at_work_in(project.folder)
     begun = time.monotonic()
 
     run = project.resume()
@@ -185,7 +174,7 @@ def test_what_a_killed_engine_left_running_is_ended_before_anything_runs_again(p
     assert run.state == "succeeded"
     assert time.monotonic() - begun < 15
     assert project.trace() == ["one", "one", "too late", "two"]
-    assert not alive(project.folder)
+    assert not at_work_in(project.folder)
 
 
 def _kill_with_a_child_running(project, *, known):

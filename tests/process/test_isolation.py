@@ -11,7 +11,7 @@ from deployguard.secret import Secret
 
 
 def test_what_reads_input_finds_its_end_at_once(shell):
-    result = shell("cat; read answer || echo no input", timeout=5.0)
+    result = shell("cat; read answer || echo no input")
 
     assert (result.exit, result.tail) == (0, "no input")
 
@@ -21,8 +21,7 @@ def test_a_password_prompt_finds_no_terminal(python):
         "import getpass, os\n"
         "try: os.open('/dev/tty', os.O_RDWR); print('terminal')\n"
         "except OSError as error: print('no terminal')\n"
-        "print(os.getsid(0) == os.getpid() == os.getpgid(0))\n",
-        timeout=5.0,
+        "print(os.getsid(0) == os.getpid() == os.getpgid(0))\n"
     )
 
     assert result.tail == "no terminal\nTrue"
@@ -59,11 +58,12 @@ def test_no_command_line_shows_a_secret_while_it_runs(shell):
     watcher = threading.Thread(target=look)
     watcher.start()
     env = {**base_environment(), "TOKEN": Secret(CANARY, name="token")}
-    results = [shell('printf "%s" "$TOKEN" | wc -c; echo "$TOKEN"; sleep 0.02', env=env) for _ in range(20)]
+    results = []
+    while len(results) < 20 or looked[0] <= 20:  # on a machine with many processes a look takes long
+        results.append(shell('printf "%s" "$TOKEN" | wc -c; echo "$TOKEN"; sleep 0.02', env=env))
     over.set()
     watcher.join()
 
     assert hits == []
-    assert looked[0] > 20
     assert {r.tail.split()[-1] for r in results} == {"***"}
     assert {r.tail.split()[0] for r in results} == {str(len(CANARY))}
