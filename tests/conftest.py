@@ -20,6 +20,10 @@ _NUMBERS = count(1)
 
 with_fetched_programs()
 
+# a busy machine takes its time, for a single example or for making them, whatever is tested
+settings.register_profile("patient", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
+
 # a shell gives its background jobs ignored signals, and every process that a test starts would inherit them
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGQUIT, signal.SIG_DFL)
