@@ -1,6 +1,7 @@
 """The command line: errors → exit codes. Every command is one file; what is heavy is imported when it runs."""
 
 import os
+import signal
 import sys
 from contextlib import suppress
 from typing import Any, TextIO
@@ -114,6 +115,8 @@ def main() -> None:
         print("interrupted", file=sys.stderr)
         raise SystemExit(Interrupted.exit_code) from None
     finally:
+        # Ctrl-C is too late by now: Python would only show where it was in its own end
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         _let_go_of(sys.stdout)
 
 

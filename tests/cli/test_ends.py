@@ -1,8 +1,18 @@
 """How the program ends."""
 
+import signal
+
 import pytest
 
 from deployguard.cli.app import Commands, main
+
+
+@pytest.fixture(autouse=True)
+def _ctrl_c():
+    """As it was, for the tests to come: the program's end ignores it."""
+    before = signal.getsignal(signal.SIGINT)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize("where", ["make_context", "invoke"])
