@@ -51,9 +51,10 @@ def test_a_signal_at_any_moment_leaves_what_resume_can_end(tmp_path, undisturbed
         folder = tmp_path / str(number)
         folder.mkdir()
         twelve.project(folder)
-        sent, code = _disturbed(folder, rng, undisturbed[0])
+        sent, code, too_early = _disturbed(folder, rng, undisturbed[0])
         codes.append(code)
-        assert code in {0, 7, *(-s for s in sent)}, (number, sent, code)
+        # 1: Python's own, whose start was interrupted before there was a program
+        assert code in {0, 7, *(-s for s in sent)} or (too_early and code == 1), (number, sent, code)
         assert twelve.without_intent(folder) == {}
         _go_on(folder)
         assert twelve.world(folder) == undisturbed[1], (number, sent)
@@ -74,7 +75,7 @@ def _disturbed(folder, rng, seconds):
         _, err = process.communicate(timeout=120)
     too_early = err.rstrip().endswith("KeyboardInterrupt") and not (folder / ".deployguard").exists()
     assert "Traceback" not in err or too_early, (sent, err)
-    return sent, process.returncode
+    return sent, process.returncode, too_early
 
 
 def _go_on(folder):
