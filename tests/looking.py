@@ -1,5 +1,6 @@
 """What tests of processes look at: who lives, what is open, what was written."""
 
+import os
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -26,13 +27,22 @@ def _leads_to(link: Path, folder: Path) -> bool:
         return False
 
 
-def zombies() -> int:
-    """Children of this process that have ended and wait to be noticed, those of other tests included."""
+def zombies(since: float) -> int:
+    """Children of this process that began at `since` (of `ticks`) or later, have ended and wait to be noticed."""
     while True:
         # of a thread that ends meanwhile another gets the children: they are looked for anew
         with suppress(FileNotFoundError, ProcessLookupError):
             lists = [(task / "children").read_text().split() for task in Path("/proc/self/task").iterdir()]
-            return sum(not alive(int(pid)) for pids in lists for pid in pids)
+            return sum(_began(pid) >= since and not alive(int(pid)) for pids in lists for pid in pids)
+
+
+def ticks() -> float:
+    """Now, as the kernel says when a process began. What earlier tests have left began before it, and may still end."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK") // 1
+
+
+def _began(pid: str) -> float:
+    return float(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
 
 
 def descriptors() -> set[str]:

@@ -73,4 +73,4 @@ def test_captures_leave_no_descriptor(tmp_path):
     for _ in range(20):
         capture(["true"], cwd=tmp_path)
 
-    assert descriptors() == before
+    assert descriptors() <= before  # what earlier tests have left open may be collected meanwhile

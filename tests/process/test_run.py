@@ -3,7 +3,7 @@ import signal
 import time
 
 import pytest
-from looking import CANARY, descriptors, zombies
+from looking import CANARY, descriptors, ticks, zombies
 
 from deployguard.errors import Refused, StepFailed
 from deployguard.process import MARK, base_environment, run, started
@@ -111,13 +111,13 @@ def test_when_a_callback_raises_the_process_is_ended_and_the_error_goes_on(shell
 
 def test_hundreds_of_runs_leave_no_descriptor_and_no_zombie(command):
     command("true")
-    before, ended = descriptors(), zombies()
+    before, begun = descriptors(), ticks()
 
     for _ in range(150):
         command("true")
 
-    assert descriptors() == before
-    assert zombies() == ended
+    assert descriptors() <= before  # what earlier tests have left open may be collected meanwhile
+    assert zombies(begun) == 0
 
 
 def test_run_takes_nothing_by_position():
