@@ -44,7 +44,7 @@ steps:
   - { id: encrypt, uses: encryption.encrypt, with: { without_backup: a test } }
 """
 DEAD = json.dumps({"run": "staging-1", "pid": 2**22 + 1, "pid_started": 1.0, "host": os.uname().nodename}).encode()
-MANY = 40_000
+MANY = 150_000
 """Rows: enough for a run to be found in the middle of them."""
 
 
