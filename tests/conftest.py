@@ -29,11 +29,6 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 
-# how long a draw or a call takes says nothing on a busy machine: 200 ms pass while others are at work
-settings.register_profile("busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("busy machine")
-
-
 @pytest.fixture(scope="session")
 def postgres_server():
     # what a server does once a minute by itself would be taken for somebody's writing
