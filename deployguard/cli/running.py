@@ -43,6 +43,7 @@ from deployguard.errors import (
     UsageError,
 )
 from deployguard.journal.base import Journal
+from deployguard.journal.home import Home
 from deployguard.journal.state import RunState, fold
 from deployguard.report.build import build
 from deployguard.report.render import write_reports
@@ -87,7 +88,7 @@ def carry_out(
         return
     target = target_for(file, plan, make=True)
     ask_person(console, f"Deploy {runbook.spec.name} to {plan.environment} ({_where(target)})?", yes=yes)
-    with open_journal(target.home) as journal, _stop(console) as stop:
+    with _at_work(console, target.home) as (journal, stop):
         session = Session(plan, target, journal, Watcher(console), stop, ask=_asker(console))
         with _telling(session):
             _conclude(console, session, lambda: deploy(session))
@@ -103,7 +104,7 @@ def stand_aside(
     """
     plan = plan_for(runbook, env)
     target = target_for(file, plan, make=True)
-    with open_journal(target.home) as journal, _stop(console) as stop:
+    with _at_work(console, target.home) as (journal, stop):
         session = Session(plan, target, journal, Watcher(console), stop, ready=ready or {})
         state = deploy(session)
         paths = _report(console, session, state)
@@ -145,7 +146,7 @@ def go_on(
         moved_whole = "If it was moved with all that is in it: 'deployguard deploy --resume --accept-plan'."
         _same_target(before, target, moved_whole)
         _same_commit(before, target)
-    with open_journal(target.home) as journal, _stop(console) as stop:
+    with _at_work(console, target.home) as (journal, stop):
         session = Session(
             plan,
             target,
@@ -199,7 +200,7 @@ def back(
 
         agree(console, standing, yes=yes, confirm=confirm)
 
-    with open_journal(target.home) as journal, _stop(console) as stop:
+    with _at_work(console, target.home) as (journal, stop):
         session = Session(plan, target, journal, Watcher(console), stop, agree=agreed)
         with _telling(session):
             _conclude(console, session, lambda: undo(session, before, to=to, via=chosen), asked_to_undo=True)
@@ -248,12 +249,20 @@ def _asker(console: Console) -> object:
     return ask
 
 
-def _stop(console: Console) -> Stop:
+@contextmanager
+def _at_work(console: Console, home: Home) -> Iterator[tuple[Journal, Stop]]:
+    over = False
+
     def told(requests: int) -> None:
-        if requests == 1:
+        if requests == 1 and not over:
             console.line("stopping at the next safe point; once more stops now (both can be resumed)")
 
-    return Stop(told)
+    # signals are counted until the journal is closed: what is on record as done is not to end as interrupted
+    with Stop(told) as stop, open_journal(home) as journal:
+        try:
+            yield journal, stop
+        finally:
+            over = True
 
 
 _DECISION = re.compile(r"(?P<step>[^=]+)=(?P<decision>done|retry|skip)")
