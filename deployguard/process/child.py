@@ -8,7 +8,6 @@ import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from itertools import count
 from pathlib import Path
 
 from deployguard.process.environment import MARK, Environment, not_started, revealed
@@ -18,9 +17,9 @@ from deployguard.process.family import (
     Process,
     adopt_orphans,
     end_all,
-    engine_mark,
     environment_of,
     look,
+    new_mark,
     orphans_of,
     reap_orphans,
     started,
@@ -32,7 +31,6 @@ DRAIN = 2.0
 TICK = 0.02
 """Seconds between two looks at whether to stop."""
 _SMALL_READ, _LARGE_READ = 64 * 1024, 256 * 1024
-_NUMBERS = count()
 
 
 class Child:
@@ -159,7 +157,7 @@ class Child:
 def start(argv: Sequence[str], cwd: Path, env: Environment) -> Child:
     """Start it, with nothing but this environment, no input, no terminal and no inherited descriptor."""
     adopt_orphans(os.getpid())
-    mark = f"{engine_mark(os.getpid())}{time.monotonic_ns()}.{next(_NUMBERS)}"
+    mark = new_mark()
     with STARTING:
         try:
             popen = subprocess.Popen(

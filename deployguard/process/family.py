@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
+from itertools import count
 from pathlib import Path
 from threading import Lock
 
@@ -18,6 +19,7 @@ TICK = 0.005
 """Seconds between two looks at who is left."""
 PATIENCE = 2.0
 """Seconds to wait for what was killed."""
+_NUMBERS = count()
 
 
 @dataclass(frozen=True)
@@ -73,9 +75,14 @@ def end_leftover(pid: int, pid_started: float, *, grace: float) -> bool:
 
 
 @cache
-def engine_mark(pid: int) -> str:
+def _engine_mark(pid: int) -> str:
     """What the marks of everything that a living process starts begin with."""
     return f"{pid}-{started(pid) or 0.0:.0f}."
+
+
+def new_mark() -> str:
+    """What is to stand in the environment of the next that we start; no other has it."""
+    return f"{_engine_mark(os.getpid())}{time.monotonic_ns()}.{next(_NUMBERS)}"
 
 
 def end_orphans(pid: int, pid_started: float, *, grace: float) -> bool:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import IO, BinaryIO, cast
 
 from deployguard.process.deadline import deadline
-from deployguard.process.environment import Environment, not_started, revealed
-from deployguard.process.family import STARTED, STARTING, end_all, session_of
+from deployguard.process.environment import MARK, Environment, not_started, revealed
+from deployguard.process.family import STARTED, STARTING, end_all, new_mark, session_of
 
 _TAIL = 16 * 1024
 _PIPE = 1024 * 1024
@@ -96,7 +96,7 @@ def _started(
     with STARTING:
         try:
             popen = subprocess.Popen(
-                list(argv), cwd=cwd, env=revealed(env), start_new_session=True, stderr=errors,
+                list(argv), cwd=cwd, env={**revealed(env), MARK: new_mark()}, start_new_session=True, stderr=errors,
                 stdin=subprocess.PIPE if write else subprocess.DEVNULL,
                 stdout=subprocess.PIPE if read else subprocess.DEVNULL,
             )  # fmt: skip

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from looking import alive, ticks, wait_for, zombies
 
-from deployguard.process import end_leftover, started
+from deployguard.process import end_leftover, end_orphans, started
 
 STUBBORN = "trap '' TERM HUP INT; echo $$ > pid; while :; do sleep 0.2; done"
 DAEMON = """
@@ -254,6 +254,33 @@ def test_its_session_is_found_when_its_leader_is_gone(killed_engine, tmp_path):
     assert end_leftover(pid, began, grace=0.2)
 
     assert not alive(int(wait_for(tmp_path / "pid")))
+
+
+PIPES = """
+import os, sys, time
+from pathlib import Path
+from deployguard.process import base_environment, started
+from deployguard.process.piped import piped
+with piped(["sh", "-c", sys.argv[2]], cwd=Path(sys.argv[1]), env=base_environment(), timeout=100, write=True):
+    Path(sys.argv[1], "engine").write_text(f"{os.getpid()} {started(os.getpid())}\\n")
+    time.sleep(100)
+"""
+
+
+def test_a_program_at_the_end_of_a_pipe_does_not_go_on_without_its_engine(tmp_path):
+    engine = subprocess.Popen(
+        [sys.executable, "-c", PIPES, str(tmp_path), "echo $$ > pid; exec sleep 1000"],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+    pid, began = wait_for(tmp_path / "engine").split()
+    program = int(wait_for(tmp_path / "pid"))
+
+    assert not end_orphans(int(pid), float(began), grace=0.2)
+    engine.kill()
+    engine.wait()
+
+    assert end_orphans(int(pid), float(began), grace=0.2)
+    assert not alive(program)
 
 
 def test_a_number_that_another_process_has_by_now_is_left_alone():
