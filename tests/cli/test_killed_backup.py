@@ -76,13 +76,16 @@ def result(process):
 
 @pytest.mark.parametrize("way", ["rollback", "resume"])
 def test_no_copy_of_the_data_is_left_by_a_backup_that_was_killed(deployguard, copies, tmp_path, way):
-    process, until = deployguard("deploy", "--yes"), time.monotonic() + 120
-    while not copies():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < until
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    for _ in range(20):
+        process = deployguard("deploy", "--yes")
+        while not copies() and process.poll() is None:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        if copies():
+            break
+        # a busy machine may look, or kill, when the copy is gone again
+        result(deployguard("rollback", "--yes"))
     assert copies()
 
     code, ended = result(deployguard("rollback", "--yes") if way == "rollback" else deployguard("deploy", "--resume"))
